@@ -1,0 +1,240 @@
+//! The engine: owns the threads and connects the parts. This is the door through which Ruby comes in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::Bytes;
+use crate::events::Events;
+use crate::heartbeat::{Farewell, Heartbeat, Outage};
+use crate::identity::SharedIdentity;
+use crate::pipeline::Pipeline;
+use crate::pulse::Pulse;
+use crate::recovery::{Decision, Push};
+use crate::registry::{Registry, Token};
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::sweeper::{Answer, Sweeper};
+use crate::threads::{Alarm, spawn};
+use crate::waiter::{Waiter, Woken};
+
+/// A running engine. Dropping it ends its threads without waiting for them.
+pub struct Engine {
+    settings: Arc<Settings>,
+    identity: Arc<SharedIdentity>,
+    registry: Arc<Registry>,
+    pipeline: Arc<Pipeline>,
+    events: Arc<Events>,
+    push: Arc<Push>,
+    outage: Arc<Outage>,
+    pulse: Arc<Pulse>,
+    alarms: Alarms,
+    farewell: Arc<Farewell>,
+    sweeps: Arc<Mutex<Vec<Arc<Waiter<Answer>>>>>,
+}
+
+#[derive(Default)]
+struct Alarms {
+    heartbeat: Arc<Alarm>,
+    sweeper: Arc<Alarm>,
+}
+
+impl Engine {
+    fn new(settings: Settings) -> Self {
+        let settings = Arc::new(settings);
+        let registry = Arc::new(Registry::new(&settings.nonce));
+        let events = Arc::new(Events::default());
+        Self {
+            identity: Arc::default(),
+            pipeline: Arc::new(Pipeline::new(Arc::clone(&registry), Arc::clone(&events))),
+            push: Arc::default(),
+            outage: Arc::default(),
+            pulse: Arc::new(Pulse::new(
+                settings.heartbeat_interval,
+                settings.heartbeat_ttl,
+            )),
+            alarms: Alarms::default(),
+            farewell: Arc::default(),
+            sweeps: Arc::default(),
+            registry,
+            events,
+            settings,
+        }
+    }
+
+    /// Starts an instance: heartbeat, pipeline and sweeper.
+    pub fn start(settings: Settings) -> Self {
+        let engine = Self::new(settings);
+        engine.spawn_heartbeat();
+        engine.spawn_pipeline();
+        engine.spawn_sweeper(engine.settings.auto_recovery);
+        engine
+    }
+
+    /// Starts an engine that is no instance: it runs nothing and sweeps when asked. For consoles.
+    pub fn visit(settings: Settings) -> Self {
+        let engine = Self::new(settings);
+        engine.spawn_sweeper(false);
+        engine
+    }
+
+    fn spawn_heartbeat(&self) {
+        let heartbeat = Heartbeat {
+            settings: Arc::clone(&self.settings),
+            identity: Arc::clone(&self.identity),
+            pulse: Arc::clone(&self.pulse),
+            registry: Arc::clone(&self.registry),
+            pipeline: Arc::clone(&self.pipeline),
+            events: Arc::clone(&self.events),
+            outage: Arc::clone(&self.outage),
+            alarm: Arc::clone(&self.alarms.heartbeat),
+            farewell: Arc::clone(&self.farewell),
+        };
+        spawn("saj-heartbeat", Arc::clone(&self.events), move || {
+            heartbeat.serve()
+        });
+    }
+
+    fn spawn_pipeline(&self) {
+        let settings = Arc::clone(&self.settings);
+        let pipeline = Arc::clone(&self.pipeline);
+        let identity = Arc::clone(&self.identity);
+        let outage = Arc::clone(&self.outage);
+        spawn("saj-pipeline", Arc::clone(&self.events), move || {
+            pipeline.serve(Store::new(&settings, "pipeline"), &identity, &outage);
+        });
+    }
+
+    fn spawn_sweeper(&self, periodic: bool) {
+        let sweeper = Sweeper {
+            settings: Arc::clone(&self.settings),
+            identity: Arc::clone(&self.identity),
+            pulse: Arc::clone(&self.pulse),
+            push: Arc::clone(&self.push),
+            events: Arc::clone(&self.events),
+            outage: Arc::clone(&self.outage),
+            alarm: Arc::clone(&self.alarms.sweeper),
+            requests: Arc::clone(&self.sweeps),
+            periodic,
+        };
+        spawn("saj-sweeper", Arc::clone(&self.events), move || {
+            sweeper.serve()
+        });
+    }
+
+    /// The instance id, once it is claimed; waits for that at most for `limit`.
+    pub fn instance_id(&self, limit: Duration) -> Option<Bytes> {
+        self.identity
+            .wait(limit)
+            .map(|identity| identity.id.clone())
+    }
+
+    /// How long `track` may wait for Redis.
+    pub fn track_timeout(&self) -> Duration {
+        self.settings.track_timeout
+    }
+
+    /// Begins to track a job. The waiter is told when Redis has acknowledged the record; until then a
+    /// crash may lose the job.
+    pub fn track(&self, jid: &[u8], queue: &[u8], payload: &[u8]) -> (Token, Arc<Waiter<()>>) {
+        let token = self.registry.admit(jid, queue, payload);
+        let waiter = Waiter::new();
+        self.pipeline.track(token, Some(Arc::clone(&waiter)));
+        (token, waiter)
+    }
+
+    /// Ends an attempt. Does not wait for Redis.
+    pub fn release(&self, token: Token) {
+        self.pipeline.release(token);
+    }
+
+    /// Ends an attempt after a delay.
+    pub fn release_later(&self, token: Token, delay: Duration) {
+        self.pipeline.release_later(token, delay);
+    }
+
+    /// The attempt that runs exactly this payload, if any.
+    pub fn find(&self, payload: &[u8]) -> Option<Token> {
+        self.registry.find(payload)
+    }
+
+    /// Puts attempts back into their queues and releases them, in one step each. The answer says for each
+    /// whether it was held by this process.
+    pub fn give_back(&self, tokens: Vec<Token>) -> Arc<Waiter<Vec<bool>>> {
+        let waiter = Waiter::new();
+        self.pipeline.give_back(tokens, Arc::clone(&waiter));
+        waiter
+    }
+
+    /// The waiter is told when Redis has everything that was asked for so far.
+    pub fn flush(&self) -> Arc<Waiter<()>> {
+        let waiter = Waiter::new();
+        self.pipeline.flush(Arc::clone(&waiter));
+        waiter
+    }
+
+    /// Asks for a sweep with one look.
+    pub fn sweep(&self) -> Arc<Waiter<Answer>> {
+        let waiter = Waiter::new();
+        self.sweeps.lock().push(Arc::clone(&waiter));
+        self.alarms.sweeper.nudge();
+        waiter
+    }
+
+    /// Takes Ruby's decisions about a batch of orphans.
+    pub fn decide(&self, batch: u64, decisions: Vec<Decision>) {
+        self.push.decide(batch, decisions);
+    }
+
+    /// Events for Ruby.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// How many jobs are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Ends the engine cleanly: sends what is pending, hands over what is left, and takes the instance out
+    /// of the registry. Returns how many records it leaves to the others' sweeps, which is more than
+    /// none only if Redis did not answer in time.
+    pub fn stop(&self, limit: Duration) -> u64 {
+        let deadline = Some(Instant::now() + limit);
+        self.alarms.sweeper.stop();
+        self.pipeline.release_late_ones();
+        let held = || self.registry.len() as u64;
+        let left = match self.instance_id(limit) {
+            None => held(),
+            Some(_) if self.hand_over(deadline) => {
+                self.farewell.ask(&self.alarms.heartbeat, deadline)
+            }
+            // The heartbeat ends with the process; its TTL then tells the others.
+            Some(_) => held(),
+        };
+        self.shut_down();
+        left
+    }
+
+    fn hand_over(&self, deadline: Option<Instant>) -> bool {
+        match self.registry.tokens() {
+            tokens if tokens.is_empty() => self.flush().wait(deadline) == Woken::Answered(()),
+            tokens => matches!(self.give_back(tokens).wait(deadline), Woken::Answered(_)),
+        }
+    }
+
+    fn shut_down(&self) {
+        self.alarms.heartbeat.stop();
+        self.alarms.sweeper.stop();
+        self.pipeline.stop();
+        self.events.close();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // The garbage collector may be behind this call: never wait, never talk to Redis.
+        self.shut_down();
+    }
+}

@@ -1,0 +1,92 @@
+//! Errors of the engine, sorted by what can be done about them.
+
+use std::fmt;
+
+/// What went wrong while doing something with Redis.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// What was being done, such as "track".
+    pub doing: &'static str,
+    /// What to do about it.
+    pub remedy: Remedy,
+    /// The server's or the operating system's own words.
+    pub message: String,
+}
+
+/// What can be done about an error. The table behind it was tested against redis 1.8.1, whose own
+/// `retry_method` is made for clusters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The connection is gone or cannot be trusted: open another one. Whether the commands were
+    /// executed is unknown, so only idempotent ones may be sent again.
+    Reconnect,
+    /// The server refused for now (loading, out of memory, read-only): wait and send again.
+    Wait,
+    /// The server does not know a script: load it and send again.
+    LoadScripts,
+    /// Nothing gets better by itself (wrong password, missing permission): say so, try again slowly.
+    TellUser,
+}
+
+/// Result of something done with Redis.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error of the connection itself.
+    pub fn io(doing: &'static str, error: &redis::RedisError) -> Self {
+        let remedy = match error.kind() {
+            redis::ErrorKind::AuthenticationFailed | redis::ErrorKind::InvalidClientConfig => {
+                Remedy::TellUser
+            }
+            _ => match error.code() {
+                Some(code) => Self::remedy_for(code),
+                None => Remedy::Reconnect,
+            },
+        };
+        Self {
+            doing,
+            remedy,
+            message: error.to_string(),
+        }
+    }
+
+    /// An error that the server replied with.
+    pub fn server(doing: &'static str, error: &redis::ServerError) -> Self {
+        let message = match error.details() {
+            Some(details) => format!("{} {details}", error.code()),
+            None => error.code().to_owned(),
+        };
+        Self {
+            doing,
+            remedy: Self::remedy_for(error.code()),
+            message,
+        }
+    }
+
+    /// A reply of a shape that no Redis sends to this command.
+    pub fn reply(doing: &'static str, message: impl fmt::Display) -> Self {
+        Self {
+            doing,
+            remedy: Remedy::Reconnect,
+            message: format!("unexpected reply: {message}"),
+        }
+    }
+
+    fn remedy_for(code: &str) -> Remedy {
+        match code {
+            "NOSCRIPT" => Remedy::LoadScripts,
+            // The master may have moved: a new connection asks for it again.
+            "READONLY" | "UNBLOCKED" => Remedy::Reconnect,
+            "NOAUTH" | "WRONGPASS" | "NOPERM" | "EXECABORT" => Remedy::TellUser,
+            _ => Remedy::Wait,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.doing, self.message)
+    }
+}
+
+impl std::error::Error for Error {}

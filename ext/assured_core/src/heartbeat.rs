@@ -1,0 +1,229 @@
+//! Keeps this process alive in the eyes of the others, and its mirror in Redis complete.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::backoff::Backoff;
+use crate::error::{Error, Remedy, Result};
+use crate::events::{Events, Level};
+use crate::identity::{Candidates, Identity, SharedIdentity};
+use crate::pipeline::Pipeline;
+use crate::pulse::Pulse;
+use crate::registry::{Mirrored, Registry};
+use crate::settings::Settings;
+use crate::store::{Beat, Store};
+use crate::threads::Alarm;
+use crate::waiter::{Waiter, Woken};
+
+/// All that the heartbeat thread works with.
+pub struct Heartbeat {
+    /// Interval and TTL.
+    pub settings: Arc<Settings>,
+    /// Where the claimed identity goes.
+    pub identity: Arc<SharedIdentity>,
+    /// Where the beats are noted.
+    pub pulse: Arc<Pulse>,
+    /// What this process holds.
+    pub registry: Arc<Registry>,
+    /// Writes lost records anew.
+    pub pipeline: Arc<Pipeline>,
+    /// Log lines.
+    pub events: Arc<Events>,
+    /// Shared with all threads of the engine.
+    pub outage: Arc<Outage>,
+    /// Ends the thread.
+    pub alarm: Arc<Alarm>,
+    /// Asks for a clean end.
+    pub farewell: Arc<Farewell>,
+}
+
+impl Heartbeat {
+    /// Claims an identity, then beats until stopped.
+    pub fn serve(&self) {
+        let mut store = Store::new(&self.settings, "heartbeat");
+        let mut candidates = Candidates::new(&self.settings);
+        let mut backoff =
+            Backoff::new((self.settings.heartbeat_interval / 5).min(Duration::from_secs(1)));
+        while !self.alarm.stopped() {
+            let began = Instant::now();
+            match self.beat(&mut store, &mut candidates) {
+                Ok(()) => {
+                    self.outage.ended(&self.events);
+                    backoff.reset();
+                    self.alarm
+                        .sleep_until(began + self.settings.heartbeat_interval);
+                }
+                Err(error) => {
+                    self.outage.began(&self.events, &error);
+                    let slowly = if error.remedy == Remedy::TellUser {
+                        5
+                    } else {
+                        1
+                    };
+                    self.alarm.sleep(backoff.next_wait() * slowly);
+                }
+            }
+        }
+        self.farewell
+            .answer(|| store.retire(&*self.identity.get()?).ok());
+    }
+
+    fn beat(&self, store: &mut Store, candidates: &mut Candidates) -> Result<()> {
+        let Some(identity) = self.identity.get() else {
+            return self.claim(store, candidates);
+        };
+        let sent = Instant::now();
+        let outcome = store.beat(&identity, self.settings.heartbeat_ttl)?;
+        if outcome == Beat::Taken {
+            // The name was free for somebody else only because all our records had been recovered.
+            self.lose(&self.registry.mirrored());
+            candidates.refuse();
+            return self.claim(store, candidates);
+        }
+        self.pulse.beat(sent);
+        self.repair(store, &identity, outcome)
+    }
+
+    fn claim(&self, store: &mut Store, candidates: &mut Candidates) -> Result<()> {
+        loop {
+            let identity = candidates.current();
+            let sent = Instant::now();
+            if store.claim(&identity, self.settings.heartbeat_ttl)? {
+                let id = String::from_utf8_lossy(&identity.id).into_owned();
+                self.events
+                    .log(Level::Info, format!("instance {id} started"));
+                self.identity.set(identity);
+                self.pulse.beat(sent);
+                return Ok(());
+            }
+            self.events.log(
+                Level::Warn,
+                format!(
+                    "instance id {} is not free: its last owner lives, or its jobs are not recovered yet",
+                    String::from_utf8_lossy(&identity.id)
+                ),
+            );
+            candidates.refuse();
+        }
+    }
+
+    /// Compares the mirror with the registry. What is missing was recovered by others if they declared us
+    /// dead; otherwise Redis lost it, and it is written anew.
+    fn repair(&self, store: &mut Store, identity: &Identity, outcome: Beat) -> Result<()> {
+        let attempts = self.registry.mirrored();
+        let names: Vec<_> = attempts
+            .iter()
+            .map(|attempt| attempt.name.clone())
+            .collect();
+        let held = store.holds(&identity.id, &names)?;
+        let missing: Vec<_> = attempts
+            .into_iter()
+            .zip(held)
+            .filter(|(_, held)| !held)
+            .map(|(attempt, _)| attempt)
+            .collect();
+        if outcome == Beat::DeclaredDead {
+            self.lose(&missing);
+            return Ok(());
+        }
+        let mut restored = 0;
+        for attempt in &missing {
+            // Released since the snapshot: then it is missing because it should be.
+            if self.registry.get(attempt.token).is_some() {
+                self.pipeline.track(attempt.token, None);
+                restored += 1;
+            }
+        }
+        if outcome == Beat::Forgotten || restored > 0 {
+            self.events.log(
+                Level::Warn,
+                format!("Redis had lost records of this instance; {restored} in-flight jobs are recorded anew"),
+            );
+        }
+        Ok(())
+    }
+
+    fn lose(&self, attempts: &[crate::registry::Attempt]) {
+        for attempt in attempts {
+            self.registry.set_mirrored(attempt.token, Mirrored::Lost);
+        }
+        self.events.log(
+            Level::Error,
+            format!(
+                "this instance was declared dead; {} running jobs were given to others: {}",
+                attempts.len(),
+                attempts
+                    .iter()
+                    .map(|a| String::from_utf8_lossy(&a.name))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        );
+    }
+}
+
+/// The clean end of an instance. The heartbeat thread itself takes it out of the registry: another thread
+/// could be overtaken by a last beat that registers it again.
+#[derive(Debug)]
+pub struct Farewell {
+    asked: AtomicBool,
+    left: Arc<Waiter<u64>>,
+}
+
+impl Default for Farewell {
+    fn default() -> Self {
+        Self {
+            asked: AtomicBool::new(false),
+            left: Waiter::new(),
+        }
+    }
+}
+
+impl Farewell {
+    /// Ends the heartbeat thread and waits for how many records the instance leaves.
+    pub fn ask(&self, alarm: &Alarm, deadline: Option<Instant>) -> u64 {
+        self.asked.store(true, Ordering::SeqCst);
+        alarm.stop();
+        match self.left.wait(deadline) {
+            Woken::Answered(left) => left,
+            _ => 0,
+        }
+    }
+
+    fn answer(&self, retire: impl FnOnce() -> Option<u64>) {
+        if self.asked.load(Ordering::SeqCst) {
+            self.left.answer(retire().unwrap_or(0));
+        }
+    }
+}
+
+/// Whether Redis is away, so that each outage is logged once by all threads together.
+#[derive(Debug, Default)]
+pub struct Outage {
+    since: Mutex<Option<Instant>>,
+}
+
+impl Outage {
+    /// Notes a failure.
+    pub fn began(&self, events: &Events, error: &Error) {
+        let mut since = self.since.lock();
+        if since.is_none() {
+            *since = Some(Instant::now());
+            events.log(
+                Level::Error,
+                format!("Redis fails ({error}); trying again, and jobs go on meanwhile"),
+            );
+        }
+    }
+
+    /// Notes a success.
+    pub fn ended(&self, events: &Events) {
+        if let Some(since) = self.since.lock().take() {
+            let seconds = since.elapsed().as_secs_f64();
+            events.log(Level::Info, format!("Redis is back after {seconds:.1} s"));
+        }
+    }
+}

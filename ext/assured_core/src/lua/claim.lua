@@ -1,0 +1,24 @@
+-- Takes an instance id, if that name is free: it has neither a heartbeat nor in-flight jobs.
+-- Asking again with the same registry entry succeeds, so a lost reply does no harm.
+--
+-- KEYS[1]  instance:<id>   string   heartbeat
+-- KEYS[2]  jobs:<id>       set      in-flight records
+-- KEYS[3]  instances       hash     registry
+-- KEYS[4]  verdict:<id>    string   meant for the previous owner of the name, if any
+-- ARGV[1]  id
+-- ARGV[2]  registry entry (JSON, unique to this process)
+-- ARGV[3]  heartbeat value (unix time, seconds)
+-- ARGV[4]  heartbeat_ttl (milliseconds)
+-- Returns  1 claimed, 0 the name is taken
+local heartbeat, jobs, instances, verdict = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local id, entry, now, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+if redis.call('HGET', instances, id) ~= entry then
+  if redis.call('EXISTS', heartbeat, jobs) > 0 then
+    return 0
+  end
+  redis.call('HSET', instances, id, entry)
+  redis.call('DEL', verdict)
+end
+redis.call('SET', heartbeat, now, 'PX', ttl)
+return 1

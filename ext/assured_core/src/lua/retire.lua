@@ -1,0 +1,27 @@
+-- Ends an instance: by itself at a clean exit, or by a sweep once its last orphan is recovered. The
+-- registry keeps an instance that still has records, so that the next sweep finds them.
+--
+-- KEYS[1]  instance:<id>   string   heartbeat
+-- KEYS[2]  jobs:<id>       set      in-flight records
+-- KEYS[3]  instances       hash     registry
+-- ARGV[1]  id
+-- ARGV[2]  registry entry when the instance retires itself, '' when a sweep does it
+-- Returns  how many records are left; -1 when the id is alive or belongs to another process
+local heartbeat, jobs, instances = KEYS[1], KEYS[2], KEYS[3]
+local id, entry = ARGV[1], ARGV[2]
+
+if entry == '' then
+  if redis.call('EXISTS', heartbeat) == 1 then
+    return -1
+  end
+elseif redis.call('HGET', instances, id) ~= entry then
+  return -1
+else
+  redis.call('DEL', heartbeat)
+end
+
+local left = redis.call('SCARD', jobs)
+if left == 0 then
+  redis.call('HDEL', instances, id)
+end
+return left

@@ -1,0 +1,83 @@
+//! What this process knows of its own heartbeats. Who was not heard himself cannot judge others.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The record of this process's own heartbeats.
+#[derive(Debug)]
+pub struct Pulse {
+    longest_gap: Duration,
+    settling: Duration,
+    state: Mutex<Option<Beats>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Beats {
+    last: Instant,
+    steady_since: Instant,
+}
+
+impl Pulse {
+    /// A gap is a pause between two beats in which half of the slack between interval and TTL is used up.
+    pub fn new(heartbeat_interval: Duration, heartbeat_ttl: Duration) -> Self {
+        Self {
+            longest_gap: (heartbeat_interval + heartbeat_ttl) / 2,
+            settling: heartbeat_interval,
+            state: Mutex::new(None),
+        }
+    }
+
+    /// Notes a heartbeat that Redis acknowledged at `now`.
+    pub fn beat(&self, now: Instant) {
+        let mut state = self.state.lock();
+        *state = Some(match *state {
+            None => Beats {
+                last: now,
+                steady_since: now,
+            },
+            Some(beats) if now - beats.last <= self.longest_gap => Beats { last: now, ..beats },
+            // After a gap everybody else needs time to beat again, too.
+            Some(_) => Beats {
+                last: now,
+                steady_since: now + self.settling,
+            },
+        });
+    }
+
+    /// Since when this process has beaten without a gap, or nothing if at `now` it does not. It may lie
+    /// in the future: then the process is still settling after a gap.
+    pub fn steady_since(&self, now: Instant) -> Option<Instant> {
+        let beats = (*self.state.lock())?;
+        (now.saturating_duration_since(beats.last) <= self.longest_gap)
+            .then_some(beats.steady_since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn steady_from_the_first_beat_until_a_gap() {
+        let pulse = Pulse::new(15 * SECOND, 45 * SECOND);
+        let start = Instant::now();
+        assert_eq!(pulse.steady_since(start), None);
+        pulse.beat(start);
+        pulse.beat(start + 15 * SECOND);
+        assert_eq!(pulse.steady_since(start + 20 * SECOND), Some(start));
+        assert_eq!(
+            pulse.steady_since(start + 60 * SECOND),
+            None,
+            "no beat for 45 s"
+        );
+        pulse.beat(start + 60 * SECOND);
+        assert_eq!(
+            pulse.steady_since(start + 61 * SECOND),
+            Some(start + 75 * SECOND),
+            "settling"
+        );
+    }
+}

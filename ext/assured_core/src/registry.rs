@@ -1,0 +1,197 @@
+//! The truth about what this process holds, in memory. Redis is its mirror.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::Bytes;
+
+/// Identifies one attempt of a job in this process.
+pub type Token = u64;
+
+/// One attempt of a job: from `track` to `release`.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Identifies the attempt.
+    pub token: Token,
+    /// The queue that the job was fetched from.
+    pub queue: Bytes,
+    /// The payload as it was in the queue.
+    pub payload: Arc<[u8]>,
+    /// Name of the record: the jid, where that name was free.
+    pub name: Bytes,
+    /// Name of the record where it was not; unique to this attempt.
+    pub spare: Bytes,
+    /// What Redis knows of it.
+    pub mirrored: Mirrored,
+}
+
+/// What Redis knows of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirrored {
+    /// Nothing was sent.
+    Not,
+    /// Sent, no reply yet or none ever.
+    Unknown,
+    /// Recorded under [`Attempt::name`].
+    Yes,
+    /// The lease is lost: the job was given to somebody else, the record is not ours.
+    Lost,
+}
+
+/// All attempts of this process.
+#[derive(Debug)]
+pub struct Registry {
+    nonce: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: Token,
+    attempts: HashMap<Token, Attempt>,
+    names: HashMap<Bytes, Token>,
+}
+
+impl Registry {
+    /// An empty registry. `nonce` makes spare names unique to this process.
+    pub fn new(nonce: &str) -> Self {
+        Self {
+            nonce: nonce.to_owned(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Enters an attempt.
+    pub fn admit(&self, jid: &[u8], queue: &[u8], payload: &[u8]) -> Token {
+        let mut state = self.state.lock();
+        state.last += 1;
+        let token = state.last;
+        let spare = [jid, format!("~{}.{token}", self.nonce).as_bytes()].concat();
+        let taken = jid.is_empty() || state.names.contains_key(jid);
+        let name = if taken { spare.clone() } else { jid.to_vec() };
+        state.names.insert(name.clone(), token);
+        let attempt = Attempt {
+            token,
+            queue: queue.to_vec(),
+            payload: payload.into(),
+            name,
+            spare,
+            mirrored: Mirrored::Not,
+        };
+        state.attempts.insert(token, attempt);
+        token
+    }
+
+    /// The attempt, if it is still held.
+    pub fn get(&self, token: Token) -> Option<Attempt> {
+        self.state.lock().attempts.get(&token).cloned()
+    }
+
+    /// Notes what Redis knows now.
+    pub fn set_mirrored(&self, token: Token, mirrored: Mirrored) {
+        if let Some(attempt) = self.state.lock().attempts.get_mut(&token) {
+            attempt.mirrored = mirrored;
+        }
+    }
+
+    /// Notes that Redis recorded the attempt under its spare name.
+    pub fn rename_to_spare(&self, token: Token) {
+        let mut state = self.state.lock();
+        let Some(attempt) = state.attempts.get_mut(&token) else {
+            return;
+        };
+        let spare = attempt.spare.clone();
+        let previous = std::mem::replace(&mut attempt.name, spare.clone());
+        state.names.remove(&previous);
+        state.names.insert(spare, token);
+    }
+
+    /// Takes an attempt out.
+    pub fn remove(&self, token: Token) -> Option<Attempt> {
+        let mut state = self.state.lock();
+        let attempt = state.attempts.remove(&token)?;
+        state.names.remove(&attempt.name);
+        Some(attempt)
+    }
+
+    /// The attempt with exactly this payload.
+    pub fn find(&self, payload: &[u8]) -> Option<Token> {
+        let state = self.state.lock();
+        state
+            .attempts
+            .values()
+            .find(|attempt| &*attempt.payload == payload)
+            .map(|attempt| attempt.token)
+    }
+
+    /// All attempts that Redis is believed to know.
+    pub fn mirrored(&self) -> Vec<Attempt> {
+        let state = self.state.lock();
+        state
+            .attempts
+            .values()
+            .filter(|attempt| attempt.mirrored == Mirrored::Yes)
+            .cloned()
+            .collect()
+    }
+
+    /// Tokens of all attempts, oldest first.
+    pub fn tokens(&self) -> Vec<Token> {
+        let mut tokens: Vec<_> = self.state.lock().attempts.keys().copied().collect();
+        tokens.sort_unstable();
+        tokens
+    }
+
+    /// How many attempts are held.
+    pub fn len(&self) -> usize {
+        self.state.lock().attempts.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jid_in_flight_twice_has_two_records() {
+        let registry = Registry::new("n");
+        let first = registry.admit(b"j", b"q", b"{1}");
+        let second = registry.admit(b"j", b"q", b"{2}");
+        assert_eq!(registry.get(first).unwrap().name, b"j");
+        assert_eq!(registry.get(second).unwrap().name, b"j~n.2");
+        registry.remove(first);
+        assert_eq!(
+            registry
+                .get(registry.admit(b"j", b"q", b"{3}"))
+                .unwrap()
+                .name,
+            b"j"
+        );
+    }
+
+    #[test]
+    fn a_payload_without_jid_has_a_record_of_its_own() {
+        let registry = Registry::new("n");
+        let token = registry.admit(b"", b"q", b"{}");
+        assert_eq!(registry.get(token).unwrap().name, b"~n.1");
+    }
+
+    #[test]
+    fn a_renamed_attempt_frees_the_jid() {
+        let registry = Registry::new("n");
+        let first = registry.admit(b"j", b"q", b"{1}");
+        registry.rename_to_spare(first);
+        let second = registry.admit(b"j", b"q", b"{2}");
+        assert_eq!(registry.get(second).unwrap().name, b"j");
+        registry.remove(first);
+        registry.remove(second);
+        assert!(registry.is_empty() && registry.state.lock().names.is_empty());
+    }
+}

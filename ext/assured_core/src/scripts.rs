@@ -1,0 +1,65 @@
+//! The Lua scripts, embedded at compile time. Each file's header names its KEYS, ARGV and reply.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Script};
+
+/// A script that Redis runs as one atomic step.
+pub struct AtomicStep {
+    script: LazyLock<Script>,
+    source: &'static str,
+}
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal),+ $(,)?) => {
+        $(
+            #[doc = concat!("`lua/", $file, ".lua`")]
+            pub static $name: AtomicStep = AtomicStep {
+                script: LazyLock::new(|| Script::new(include_str!(concat!("lua/", $file, ".lua")))),
+                source: include_str!(concat!("lua/", $file, ".lua")),
+            };
+        )+
+        /// All of them, for loading.
+        pub static ALL: &[&AtomicStep] = &[$(&$name),+];
+    };
+}
+
+scripts! {
+    BEAT = "beat",
+    CLAIM = "claim",
+    FORGET = "forget",
+    LOCK_FREE = "lock_free",
+    LOCK_RENEW = "lock_renew",
+    LOCK_TAKE_OVER = "lock_take_over",
+    PAYLOADS = "payloads",
+    RELEASE = "release",
+    REQUEUE = "requeue",
+    RETIRE = "retire",
+    TRACK = "track",
+}
+
+impl AtomicStep {
+    /// The command that runs this script.
+    pub fn call<K, A>(&self, keys: &[K], args: &[A]) -> Cmd
+    where
+        K: redis::ToRedisArgs,
+        A: redis::ToRedisArgs,
+    {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(self.script.get_hash()).arg(keys.len());
+        for key in keys {
+            cmd.arg(key);
+        }
+        for arg in args {
+            cmd.arg(arg);
+        }
+        cmd
+    }
+
+    /// The command that makes the server know this script.
+    pub fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(self.source);
+        cmd
+    }
+}

@@ -1,0 +1,588 @@
+//! The only file that sends commands to Redis: one method per verb.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use redis::{Cmd, FromRedisValue, Value};
+
+use crate::Bytes;
+use crate::connection::Connection;
+use crate::error::{Error, Remedy, Result};
+use crate::identity::Identity;
+use crate::keys::Keys;
+use crate::scripts;
+use crate::settings::{RedisDetails, Settings};
+use crate::verdict::Sighting;
+
+/// Verbs over the tracking keys. Each thread has a store, and so a connection, of its own. Connections are
+/// opened at first use and replaced when they fail.
+pub struct Store {
+    keys: Arc<Keys>,
+    tracking: Link,
+    queues: Option<Link>,
+}
+
+/// What a heartbeat found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beat {
+    /// All is as it should be.
+    Fine,
+    /// Others declared this instance dead and recovered from it.
+    DeclaredDead,
+    /// Redis lost what it knew of this instance.
+    Forgotten,
+    /// Another process owns the id.
+    Taken,
+}
+
+/// What became of a record that should go back to its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeued {
+    /// It is in its queue.
+    Yes,
+    /// It is no longer recorded: somebody else took care of it.
+    Gone,
+}
+
+/// A record on its way back into a queue.
+#[derive(Clone, Debug)]
+pub struct Return {
+    /// Name of the record.
+    pub name: Bytes,
+    /// Name of the queue.
+    pub queue: Bytes,
+    /// Payload to push.
+    pub payload: Bytes,
+}
+
+/// An attempt to record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Wanted name.
+    pub name: Bytes,
+    /// Name to take where the wanted one is another holder's.
+    pub spare: Bytes,
+    /// Payload as it was in the queue.
+    pub payload: Arc<[u8]>,
+}
+
+/// Who an instance is and what it holds.
+#[derive(Clone, Debug)]
+pub struct InstanceStatus {
+    /// The instance id.
+    pub id: Bytes,
+    /// Heartbeat value (unix time, seconds) while it is alive.
+    pub beat: Option<Bytes>,
+    /// How many in-flight records it has.
+    pub in_flight: u64,
+}
+
+/// Registry entry of an instance of the 1.x gem, which does not register itself.
+const ADOPTED: &[u8] = br#"{"version":"1.x"}"#;
+
+/// How long a verdict waits for its instance to find it.
+const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
+
+impl Store {
+    /// A store that connects at first use. `role` names its connections.
+    pub fn new(settings: &Settings, role: &str) -> Self {
+        let queues = settings.queues.as_ref().unwrap_or(&settings.tracking);
+        let keys = Keys::new(
+            &settings.namespace,
+            &settings.tracking.key_prefix,
+            &queues.key_prefix,
+        );
+        Self {
+            keys: Arc::new(keys),
+            tracking: Link::new(&settings.tracking, role),
+            queues: settings
+                .queues
+                .as_ref()
+                .map(|details| Link::new(details, role)),
+        }
+    }
+
+    /// Takes an id; false where the name is not free.
+    pub fn claim(&mut self, identity: &Identity, ttl: Duration) -> Result<bool> {
+        let id = &identity.id;
+        let keys = [
+            self.keys.instance(id),
+            self.keys.jobs(id),
+            self.keys.instances(),
+            self.keys.verdict(id),
+        ];
+        let args = [
+            id.clone(),
+            identity.entry.clone().into(),
+            now(),
+            millis(ttl),
+        ];
+        self.one("claim", scripts::CLAIM.call(&keys, &args))
+    }
+
+    /// Sends a heartbeat.
+    pub fn beat(&mut self, identity: &Identity, ttl: Duration) -> Result<Beat> {
+        let id = &identity.id;
+        let keys = [
+            self.keys.instance(id),
+            self.keys.instances(),
+            self.keys.verdict(id),
+        ];
+        let args = [
+            id.clone(),
+            identity.entry.clone().into(),
+            now(),
+            millis(ttl),
+        ];
+        match self
+            .one::<String>("beat", scripts::BEAT.call(&keys, &args))?
+            .as_str()
+        {
+            "ok" => Ok(Beat::Fine),
+            "declared" => Ok(Beat::DeclaredDead),
+            "forgotten" => Ok(Beat::Forgotten),
+            "taken" => Ok(Beat::Taken),
+            other => Err(Error::reply("beat", other)),
+        }
+    }
+
+    /// Whether each record is still there, claim and payload both.
+    pub fn holds(&mut self, id: &[u8], names: &[Bytes]) -> Result<Vec<bool>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut cmds = vec![cmd("SMISMEMBER", [&self.keys.jobs(id)])];
+        for name in names {
+            cmds[0].arg(name);
+            cmds.push(cmd("EXISTS", [&self.keys.job(name)]));
+        }
+        let mut replies = self.tracking.run("look at the records", &cmds)?.into_iter();
+        let members: Vec<bool> = self.next("look at the records", &mut replies)?;
+        members
+            .into_iter()
+            .map(|member| Ok(self.next::<bool>("look at the records", &mut replies)? && member))
+            .collect()
+    }
+
+    /// Releases records, then records attempts: both in one round trip, in this order. The first result
+    /// is about the releases; the second says for each attempt whether it took its spare name.
+    #[allow(
+        clippy::type_complexity,
+        reason = "one round trip, two independent outcomes"
+    )]
+    pub fn commit(
+        &mut self,
+        id: &[u8],
+        releases: &[Bytes],
+        records: &[Record],
+    ) -> Result<(Result<()>, Result<Vec<bool>>)> {
+        let mut cmds = Vec::new();
+        if !releases.is_empty() {
+            let mut keys = vec![self.keys.jobs(id)];
+            keys.extend(releases.iter().map(|name| self.keys.job(name)));
+            cmds.push(scripts::RELEASE.call(&keys, releases));
+        }
+        if !records.is_empty() {
+            let mut keys = vec![self.keys.jobs(id)];
+            let mut args: Vec<&[u8]> = Vec::with_capacity(records.len() * 3);
+            for record in records {
+                keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
+                args.extend([record.name.as_slice(), &record.spare, &record.payload]);
+            }
+            cmds.push(scripts::TRACK.call(&keys, &args));
+        }
+        let mut replies = self.tracking.run("track", &cmds)?.into_iter();
+        let released = match releases {
+            [] => Ok(()),
+            _ => self.next::<i64>("release", &mut replies).map(drop),
+        };
+        let recorded = match records {
+            [] => Ok(Vec::new()),
+            _ => self
+                .next::<Vec<i64>>("track", &mut replies)
+                .map(|names| names.into_iter().map(|name| name == 2).collect()),
+        };
+        Ok((released, recorded))
+    }
+
+    /// Puts records of a dead instance back into their queues. `None`: the instance beats, nothing was done.
+    pub fn requeue(
+        &mut self,
+        id: &[u8],
+        by: &[u8],
+        returns: &[Return],
+    ) -> Result<Option<Vec<Requeued>>> {
+        if self.queues.is_some() {
+            return self.requeue_across(id, by, returns);
+        }
+        self.requeue_script(id, by, returns)
+    }
+
+    /// Puts records of this instance itself back into their queues.
+    pub fn give_back(&mut self, id: &[u8], returns: &[Return]) -> Result<Vec<Requeued>> {
+        let outcome = if self.queues.is_some() {
+            self.requeue_across(id, b"", returns)
+        } else {
+            self.requeue_script(id, b"", returns)
+        };
+        outcome?.ok_or_else(|| Error::reply("give back", "the owner was asked whether it is dead"))
+    }
+
+    fn requeue_script(
+        &mut self,
+        id: &[u8],
+        by: &[u8],
+        returns: &[Return],
+    ) -> Result<Option<Vec<Requeued>>> {
+        let mut keys = vec![
+            self.keys.jobs(id),
+            self.keys.instance(id),
+            self.keys.verdict(id),
+            self.keys.queues(),
+        ];
+        let lifetime = millis(VERDICT_LIFETIME);
+        let mut args: Vec<&[u8]> = vec![by, &lifetime];
+        for item in returns {
+            keys.extend([self.keys.job(&item.name), self.keys.queue(&item.queue)]);
+            args.extend([item.name.as_slice(), &item.queue, &item.payload]);
+        }
+        let reply: Option<Vec<bool>> = self.one("requeue", scripts::REQUEUE.call(&keys, &args))?;
+        Ok(reply.map(|queued| queued.into_iter().map(Requeued::from).collect()))
+    }
+
+    /// Queues and tracking keys in two Redis servers cannot change in one step: push first, release then.
+    /// A crash in between queues a job twice, and loses none.
+    fn requeue_across(
+        &mut self,
+        id: &[u8],
+        by: &[u8],
+        returns: &[Return],
+    ) -> Result<Option<Vec<Requeued>>> {
+        let mut held = vec![
+            cmd("EXISTS", [&self.keys.instance(id)]),
+            cmd("SMISMEMBER", [&self.keys.jobs(id)]),
+        ];
+        returns.iter().for_each(|item| {
+            held[1].arg(&item.name);
+        });
+        let mut replies = self.tracking.run("requeue", &held)?.into_iter();
+        let alive: bool = self.next("requeue", &mut replies)?;
+        if alive && !by.is_empty() {
+            return Ok(None);
+        }
+        let members: Vec<bool> = self.next("requeue", &mut replies)?;
+        let held = || {
+            returns
+                .iter()
+                .zip(&members)
+                .filter(|(_, member)| **member)
+                .map(|(item, _)| item)
+        };
+        let names: Vec<_> = held().map(|item| item.name.clone()).collect();
+        if !names.is_empty() {
+            let known: Vec<_> = held()
+                .map(|item| cmd("SADD", [&self.keys.queues(), &item.queue]))
+                .collect();
+            let pushes: Vec<_> = held()
+                .map(|item| cmd("RPUSH", [&self.keys.queue(&item.queue), &item.payload]))
+                .collect();
+            let queues = self
+                .queues
+                .as_mut()
+                .expect("only called with a second Redis");
+            // The first batch proves the connection, so that the second, which must not run twice, need
+            // not be sent again.
+            let mut replies = queues.run("requeue", &known)?;
+            replies.extend(queues.send("requeue", &pushes)?);
+            for reply in replies {
+                parse::<i64>("requeue", reply)?;
+            }
+            self.commit(id, &names, &[])?.0?;
+            if !by.is_empty() {
+                let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
+                verdict.arg("PX").arg(millis(VERDICT_LIFETIME));
+                self.one::<()>("requeue", verdict)?;
+            }
+        }
+        Ok(Some(members.into_iter().map(Requeued::from).collect()))
+    }
+
+    /// Looks at all registered instances.
+    pub fn look(&mut self) -> Result<Vec<Sighting>> {
+        let ids: Vec<Bytes> = self.one("look", cmd("HKEYS", [&self.keys.instances()]))?;
+        let cmds: Vec<_> = ids
+            .iter()
+            .map(|id| cmd("EXISTS", [&self.keys.instance(id)]))
+            .collect();
+        let mut replies = self.tracking.run("look", &cmds)?.into_iter();
+        ids.into_iter()
+            .map(|id| {
+                Ok(Sighting {
+                    id,
+                    alive: self.next("look", &mut replies)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Registers instances that have records but no registry entry: those of the 1.x gem. It scans all keys,
+    /// in small steps, and ends early when `go_on` says so.
+    pub fn adopt_strangers(&mut self, go_on: impl Fn() -> bool) -> Result<()> {
+        let mut cursor = 0;
+        while go_on() {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(self.keys.jobs_pattern())
+                .arg("COUNT")
+                .arg(1000);
+            let (next, found): (u64, Vec<Bytes>) = self.one("scan", scan)?;
+            let ids = found
+                .iter()
+                .filter_map(|key| self.keys.instance_of_jobs(key))
+                .map(<[u8]>::to_vec);
+            let adoptions: Vec<_> = ids
+                .map(|id| cmd("HSETNX", [&self.keys.instances(), &id, &ADOPTED.to_vec()]))
+                .collect();
+            self.tracking.run("adopt", &adoptions)?;
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step over the record names of an instance; over when the cursor is 0 again.
+    pub fn records(&mut self, id: &[u8], cursor: u64, count: usize) -> Result<(u64, Vec<Bytes>)> {
+        let mut scan = cmd("SSCAN", [&self.keys.jobs(id)]);
+        scan.arg(cursor).arg("COUNT").arg(count);
+        self.one("read orphans", scan)
+    }
+
+    /// Payloads of the first of these records, as many as fit into `budget` bytes (at least one).
+    pub fn payloads(&mut self, names: &[Bytes], budget: usize) -> Result<Vec<Option<Bytes>>> {
+        let keys: Vec<_> = names.iter().map(|name| self.keys.job(name)).collect();
+        self.one(
+            "read orphans",
+            scripts::PAYLOADS.call(&keys, &[budget.to_string()]),
+        )
+    }
+
+    /// Drops a record whose payload is gone; false where it is there after all.
+    pub fn forget(&mut self, id: &[u8], name: &[u8]) -> Result<bool> {
+        self.one(
+            "forget",
+            scripts::FORGET.call(&[self.keys.jobs(id), self.keys.job(name)], &[name]),
+        )
+    }
+
+    /// Ends this instance; returns how many records it leaves.
+    pub fn retire(&mut self, identity: &Identity) -> Result<u64> {
+        self.retire_as(&identity.id, &identity.entry)
+    }
+
+    /// Ends a dead instance, if nothing is left of it; returns how many records it still has.
+    pub fn bury(&mut self, id: &[u8]) -> Result<u64> {
+        self.retire_as(id, "")
+    }
+
+    fn retire_as(&mut self, id: &[u8], entry: &str) -> Result<u64> {
+        let keys = [
+            self.keys.instance(id),
+            self.keys.jobs(id),
+            self.keys.instances(),
+        ];
+        let left: i64 = self.one(
+            "retire",
+            scripts::RETIRE.call(&keys, &[id, entry.as_bytes()]),
+        )?;
+        Ok(left.max(0).unsigned_abs())
+    }
+
+    /// Takes the recovery lock; otherwise returns the token of its holder.
+    pub fn lock(&mut self, token: &[u8], ttl: Duration) -> Result<Option<Bytes>> {
+        let mut set = cmd("SET", [&self.keys.recovery_lock(), &token.to_vec()]);
+        set.arg("NX").arg("PX").arg(millis(ttl));
+        let replies = self
+            .tracking
+            .run("lock", &[set, cmd("GET", [&self.keys.recovery_lock()])])?;
+        let [taken, holder] = replies
+            .try_into()
+            .map_err(|_| Error::reply("lock", "two commands, other replies"))?;
+        if parse::<Option<String>>("lock", taken)?.is_some() {
+            return Ok(None);
+        }
+        // A token that expired between the two commands is nobody's: the next sweep takes the lock.
+        Ok(Some(
+            parse::<Option<Bytes>>("lock", holder)?.unwrap_or_default(),
+        ))
+    }
+
+    /// Takes the recovery lock from a dead holder.
+    pub fn take_over_lock(&mut self, seen: &[u8], token: &[u8], ttl: Duration) -> Result<bool> {
+        let args = [seen.to_vec(), token.to_vec(), millis(ttl)];
+        self.one(
+            "lock",
+            scripts::LOCK_TAKE_OVER.call(&[self.keys.recovery_lock()], &args),
+        )
+    }
+
+    /// Prolongs the recovery lock; false when it is no longer ours.
+    pub fn renew_lock(&mut self, token: &[u8], ttl: Duration) -> Result<bool> {
+        self.one(
+            "lock",
+            scripts::LOCK_RENEW.call(&[self.keys.recovery_lock()], &[token.to_vec(), millis(ttl)]),
+        )
+    }
+
+    /// Gives the recovery lock back.
+    pub fn free_lock(&mut self, token: &[u8]) -> Result<bool> {
+        self.one(
+            "lock",
+            scripts::LOCK_FREE.call(&[self.keys.recovery_lock()], &[token]),
+        )
+    }
+
+    /// All registered instances, for people to look at.
+    pub fn statuses(&mut self) -> Result<Vec<InstanceStatus>> {
+        let ids: Vec<Bytes> = self.one("look", cmd("HKEYS", [&self.keys.instances()]))?;
+        let cmds: Vec<_> = ids
+            .iter()
+            .flat_map(|id| {
+                [
+                    cmd("GET", [&self.keys.instance(id)]),
+                    cmd("SCARD", [&self.keys.jobs(id)]),
+                ]
+            })
+            .collect();
+        let mut replies = self.tracking.run("look", &cmds)?.into_iter();
+        ids.into_iter()
+            .map(|id| {
+                let beat = self.next("look", &mut replies)?;
+                Ok(InstanceStatus {
+                    id,
+                    beat,
+                    in_flight: self.next("look", &mut replies)?,
+                })
+            })
+            .collect()
+    }
+
+    fn one<T: FromRedisValue>(&mut self, doing: &'static str, command: Cmd) -> Result<T> {
+        let mut replies = self.tracking.run(doing, &[command])?.into_iter();
+        self.next(doing, &mut replies)
+    }
+
+    fn next<T: FromRedisValue>(
+        &self,
+        doing: &'static str,
+        replies: &mut std::vec::IntoIter<Value>,
+    ) -> Result<T> {
+        parse(
+            doing,
+            replies.next().ok_or_else(|| Error::reply(doing, "none"))?,
+        )
+    }
+}
+
+impl From<bool> for Requeued {
+    fn from(queued: bool) -> Self {
+        if queued { Self::Yes } else { Self::Gone }
+    }
+}
+
+/// A connection that heals itself.
+struct Link {
+    details: RedisDetails,
+    name: String,
+    connection: Option<Connection>,
+}
+
+impl Link {
+    fn new(details: &RedisDetails, role: &str) -> Self {
+        Self {
+            details: details.clone(),
+            name: format!("sidekiq-assured-jobs:{role}"),
+            connection: None,
+        }
+    }
+
+    /// Runs a batch. Every batch of this file may run twice, so a connection that turns out to be dead is
+    /// replaced and the batch sent once more; so is one for which the server lacked a script.
+    fn run(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
+        if cmds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let reused = self.connection.is_some();
+        let replies = match self.send(doing, cmds) {
+            Err(error) if reused && error.remedy == Remedy::Reconnect => self.send(doing, cmds)?,
+            outcome => outcome?,
+        };
+        let remedies = || {
+            replies
+                .iter()
+                .filter_map(|reply| server_error(doing, reply))
+                .map(|error| error.remedy)
+        };
+        if remedies().any(|remedy| remedy == Remedy::LoadScripts) {
+            let loads: Vec<_> = scripts::ALL.iter().map(|script| script.load()).collect();
+            for reply in self.send("load scripts", &loads)? {
+                parse::<String>("load scripts", reply)?;
+            }
+            return self.send(doing, cmds);
+        }
+        if remedies().any(|remedy| remedy == Remedy::Reconnect) {
+            self.connection = None;
+        }
+        Ok(replies)
+    }
+
+    fn send(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.details, &self.name)?,
+        };
+        // Put back only after success: what failed in the middle of a batch cannot be trusted.
+        let connection = self.connection.insert(connection);
+        let outcome = connection.batch(doing, cmds);
+        if outcome.is_err() {
+            self.connection = None;
+        }
+        outcome
+    }
+}
+
+fn server_error(doing: &'static str, reply: &Value) -> Option<Error> {
+    match reply {
+        Value::ServerError(error) => Some(Error::server(doing, error)),
+        _ => None,
+    }
+}
+
+fn parse<T: FromRedisValue>(doing: &'static str, reply: Value) -> Result<T> {
+    if let Some(error) = server_error(doing, &reply) {
+        return Err(error);
+    }
+    redis::from_redis_value(reply).map_err(|error| Error::reply(doing, error))
+}
+
+fn cmd<const N: usize>(name: &str, args: [&Bytes; N]) -> Cmd {
+    let mut cmd = redis::cmd(name);
+    for arg in args {
+        cmd.arg(arg);
+    }
+    cmd
+}
+
+fn millis(duration: Duration) -> Bytes {
+    duration.as_millis().max(1).to_string().into_bytes()
+}
+
+/// Unix time in seconds, as the 1.x gem writes it. For people: no decision rests on it.
+fn now() -> Bytes {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("{:.6}", now.as_secs_f64()).into_bytes()
+}

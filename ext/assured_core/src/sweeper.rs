@@ -1,0 +1,230 @@
+//! Looks for dead instances, at start and then at every interval, and has their orphans recovered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::Bytes;
+use crate::backoff::{Backoff, jittered};
+use crate::error::Result;
+use crate::events::{Events, Level};
+use crate::heartbeat::Outage;
+use crate::identity::SharedIdentity;
+use crate::pulse::Pulse;
+use crate::recovery::{Push, Recovery, Report};
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::threads::Alarm;
+use crate::verdict::{Sighting, Suspects};
+use crate::waiter::Waiter;
+
+/// Answer to somebody who asked for a sweep.
+pub type Answer = std::result::Result<Report, String>;
+
+/// All that the sweeper thread works with.
+pub struct Sweeper {
+    /// Interval, lock TTL, and who pushes.
+    pub settings: Arc<Settings>,
+    /// Who this process is; nobody, in a process that only visits.
+    pub identity: Arc<SharedIdentity>,
+    /// Whether this process may judge others.
+    pub pulse: Arc<Pulse>,
+    /// The way of orphans through Ruby.
+    pub push: Arc<Push>,
+    /// Log lines.
+    pub events: Arc<Events>,
+    /// Shared with all threads of the engine.
+    pub outage: Arc<Outage>,
+    /// Ends the thread, or a sleep.
+    pub alarm: Arc<Alarm>,
+    /// Sweeps asked for by hand.
+    pub requests: Arc<Mutex<Vec<Arc<Waiter<Answer>>>>>,
+    /// Whether to sweep without being asked.
+    pub periodic: bool,
+}
+
+/// How a sweep chooses the dead.
+enum Looks {
+    /// Two looks, and the judge's own pulse.
+    Two(Suspects),
+    /// One look: a person asked.
+    One,
+}
+
+impl Sweeper {
+    /// Sweeps until stopped.
+    pub fn serve(&self) {
+        let mut store = Store::new(&self.settings, "sweep");
+        let mut recovery = Recovery::new(
+            Arc::clone(&self.settings),
+            Arc::clone(&self.events),
+            Arc::clone(&self.push),
+        );
+        let interval = self.settings.heartbeat_interval;
+        // Two thirds of an interval between looks and one third between the first and the second: together
+        // the one interval after the TTL in which a crash is noticed.
+        let mut looks = Looks::Two(Suspects::new(interval / 3));
+        let mut backoff = Backoff::new(Duration::from_secs(5));
+        let mut strangers_seen = false;
+        while !self.alarm.stopped() {
+            self.answer_requests(&mut store, &mut recovery);
+            if !self.periodic || self.identity.wait(Duration::from_millis(100)).is_none() {
+                self.alarm.sleep(if self.periodic {
+                    Duration::ZERO
+                } else {
+                    interval
+                });
+                continue;
+            }
+            let outcome = self
+                .sweep(&mut store, &mut recovery, &mut looks)
+                .and_then(|_| {
+                    if !strangers_seen {
+                        self.adopt_strangers(&mut store)?;
+                        strangers_seen = true;
+                    }
+                    Ok(())
+                });
+            match outcome {
+                Ok(()) => {
+                    backoff.reset();
+                    self.alarm.sleep_until(next_look(&looks, interval));
+                }
+                Err(error) => {
+                    self.outage.began(&self.events, &error);
+                    self.alarm.sleep(backoff.next_wait());
+                }
+            }
+        }
+        self.requests
+            .lock()
+            .drain(..)
+            .for_each(|waiter| waiter.answer(Err("the engine stopped".into())));
+    }
+
+    fn answer_requests(&self, store: &mut Store, recovery: &mut Recovery) {
+        loop {
+            let Some(waiter) = self.requests.lock().pop() else {
+                return;
+            };
+            let answer = self
+                .adopt_strangers(store)
+                .and_then(|()| self.sweep(store, recovery, &mut Looks::One));
+            waiter.answer(answer.map_err(|error| error.to_string()));
+        }
+    }
+
+    /// Scans the keys, so it happens at start and when a person asks, never at a periodic sweep.
+    fn adopt_strangers(&self, store: &mut Store) -> Result<()> {
+        store.adopt_strangers(|| !self.alarm.stopped())
+    }
+
+    fn sweep(
+        &self,
+        store: &mut Store,
+        recovery: &mut Recovery,
+        looks: &mut Looks,
+    ) -> Result<Report> {
+        let own = self.identity.get().map(|identity| identity.id.clone());
+        let mut sightings = store.look()?;
+        sightings.retain(|seen| Some(&seen.id) != own.as_ref());
+        let now = Instant::now();
+        let dead = match looks {
+            Looks::One => sightings
+                .iter()
+                .filter(|seen| !seen.alive)
+                .map(|seen| seen.id.clone())
+                .collect(),
+            Looks::Two(suspects) => suspects.look(&sightings, self.pulse.steady_since(now), now),
+        };
+        let mut total = Report::default();
+        if dead.is_empty() {
+            return Ok(total);
+        }
+        let lock = Lock::new(&self.settings, own.as_deref());
+        if !lock.take(store, &sightings)? {
+            self.events
+                .log(Level::Debug, "another instance sweeps already");
+            return Ok(total);
+        }
+        let outcome = self.recover_all(store, recovery, &lock, &dead, &mut total);
+        if let Looks::Two(suspects) = looks {
+            dead.iter().for_each(|id| suspects.acquit(id));
+        }
+        // Best effort: a lock that stays behind is taken over, or expires.
+        let _ = lock.free(store);
+        outcome.map(|()| total)
+    }
+
+    fn recover_all(
+        &self,
+        store: &mut Store,
+        recovery: &mut Recovery,
+        lock: &Lock,
+        dead: &[Bytes],
+        total: &mut Report,
+    ) -> Result<()> {
+        let mut renewed = Instant::now();
+        for id in dead {
+            *total += recovery.run(store, id, &lock.token, |store| {
+                if renewed.elapsed() > lock.ttl / 3 {
+                    renewed = Instant::now();
+                    return Ok(lock.renew(store)? && !self.alarm.stopped());
+                }
+                Ok(!self.alarm.stopped())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn next_look(looks: &Looks, interval: Duration) -> Instant {
+    let regular = Instant::now() + jittered(interval * 2 / 3);
+    // A verdict that could not be carried out, because another instance held the lock, lies in the past.
+    let soonest = Instant::now() + interval / 3;
+    match looks {
+        Looks::Two(suspects) => suspects
+            .next_look()
+            .map_or(regular, |second| second.max(soonest).min(regular)),
+        Looks::One => regular,
+    }
+}
+
+/// The recovery lock. It spares work; correctness does not rest on it, for every requeue is one atomic step.
+struct Lock {
+    token: Bytes,
+    ttl: Duration,
+}
+
+impl Lock {
+    /// The token names its owner, so that the others can tell when it died: `<nonce> <instance id>`. A
+    /// process that only visits has no id, and its lock must expire.
+    fn new(settings: &Settings, id: Option<&[u8]>) -> Self {
+        let token = [settings.nonce.as_bytes(), b" ", id.unwrap_or_default()].concat();
+        Self {
+            token,
+            ttl: settings.recovery_lock_ttl,
+        }
+    }
+
+    fn take(&self, store: &mut Store, sightings: &[Sighting]) -> Result<bool> {
+        let Some(holder) = store.lock(&self.token, self.ttl)? else {
+            return Ok(true);
+        };
+        let owner = holder
+            .splitn(2, |byte| *byte == b' ')
+            .nth(1)
+            .unwrap_or_default();
+        let dead = sightings.iter().any(|seen| !seen.alive && seen.id == owner);
+        Ok(dead && store.take_over_lock(&holder, &self.token, self.ttl)?)
+    }
+
+    fn renew(&self, store: &mut Store) -> Result<bool> {
+        store.renew_lock(&self.token, self.ttl)
+    }
+
+    fn free(&self, store: &mut Store) -> Result<bool> {
+        store.free_lock(&self.token)
+    }
+}

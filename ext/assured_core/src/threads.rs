@@ -1,0 +1,115 @@
+//! Threads of the engine: named, deaf to signals, restarted after a panic.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::events::{Events, Level};
+
+/// Starts a thread that runs `work` until it returns. A panic is logged and `work` starts anew: an
+/// engine that silently lost a thread would lose jobs.
+pub fn spawn(name: &'static str, events: Arc<Events>, mut work: impl FnMut() + Send + 'static) {
+    let body = move || {
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut work)) {
+            events.log(
+                Level::Error,
+                format!("{name} thread panicked and starts anew: {}", text(&*panic)),
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let mask = block_signals();
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .expect("the operating system gives another thread");
+    restore_signals(&mask);
+}
+
+fn text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown panic")
+}
+
+/// A new thread inherits the mask, so that Ruby's signal handlers never run on it. Signals of faults
+/// stay open: blocking them would hang the thread instead of ending the process.
+fn block_signals() -> libc::sigset_t {
+    // SAFETY: all-zero is a valid sigset_t, and both pointers outlive the calls.
+    unsafe {
+        let mut blocked: libc::sigset_t = std::mem::zeroed();
+        let mut previous: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut blocked);
+        for fault in [
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGFPE,
+            libc::SIGILL,
+            libc::SIGABRT,
+            libc::SIGTRAP,
+            libc::SIGSYS,
+        ] {
+            libc::sigdelset(&mut blocked, fault);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &blocked, &mut previous);
+        previous
+    }
+}
+
+fn restore_signals(mask: &libc::sigset_t) {
+    // SAFETY: the mask came from pthread_sigmask.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, mask, std::ptr::null_mut());
+    }
+}
+
+/// Lets a thread sleep until a time, a nudge, or the end of the engine.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    state: Mutex<AlarmState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct AlarmState {
+    stopped: bool,
+    nudged: bool,
+}
+
+impl Alarm {
+    /// Sleeps until `deadline`, or less when nudged or stopped.
+    pub fn sleep_until(&self, deadline: Instant) {
+        let mut state = self.state.lock();
+        while !state.stopped && !std::mem::take(&mut state.nudged) {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps for `duration`, or less when nudged or stopped.
+    pub fn sleep(&self, duration: Duration) {
+        self.sleep_until(Instant::now() + duration);
+    }
+
+    /// Ends the present or next sleep.
+    pub fn nudge(&self) {
+        self.state.lock().nudged = true;
+        self.changed.notify_all();
+    }
+
+    /// Ends every sleep from now on.
+    pub fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether [`Alarm::stop`] was called.
+    pub fn stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+}

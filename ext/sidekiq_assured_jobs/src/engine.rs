@@ -1,0 +1,286 @@
+//! `Sidekiq::AssuredJobs::Native::Engine`
+
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use assured_core::engine::Engine as Core;
+use assured_core::events::{Event, Level};
+use assured_core::recovery::Decision;
+use assured_core::registry::Token;
+use assured_core::store::Return;
+use assured_core::waiter::{Waiter, Woken};
+use magnus::{Error, RArray, RHash, RString, Ruby, Value, prelude::*};
+
+use crate::error::{error, guarded};
+use crate::gvl::{Wait, wait};
+use crate::settings::settings;
+use crate::strings::{bytes, text};
+
+/// An engine and the process that it belongs to. Threads and sockets do not survive a fork: in a forked
+/// child every call is refused, and the memory is leaked rather than touched.
+#[magnus::wrap(class = "Sidekiq::AssuredJobs::Native::Engine", free_immediately, size)]
+pub struct Engine {
+    pid: u32,
+    core: ManuallyDrop<Core>,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.pid == std::process::id() {
+            // SAFETY: dropped once, here, and never used again.
+            unsafe { ManuallyDrop::drop(&mut self.core) }
+        }
+    }
+}
+
+impl Engine {
+    /// `Engine.start(settings) → Engine`: an instance.
+    pub fn start(ruby: &Ruby, hash: RHash) -> Result<Self, Error> {
+        Self::build(ruby, hash, Core::start)
+    }
+
+    /// `Engine.visit(settings) → Engine`: no instance, sweeps when asked.
+    pub fn visit(ruby: &Ruby, hash: RHash) -> Result<Self, Error> {
+        Self::build(ruby, hash, Core::visit)
+    }
+
+    fn build(
+        ruby: &Ruby,
+        hash: RHash,
+        begin: fn(assured_core::settings::Settings) -> Core,
+    ) -> Result<Self, Error> {
+        guarded(ruby, || {
+            let core = begin(settings(ruby, hash)?);
+            Ok(Self {
+                pid: std::process::id(),
+                core: ManuallyDrop::new(core),
+            })
+        })
+    }
+
+    fn enter<T>(
+        ruby: &Ruby,
+        this: &Self,
+        doing: &str,
+        body: impl FnOnce(&Core) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if this.pid != std::process::id() {
+            let message = format!(
+                "cannot {doing}: this engine belongs to process {}, and this is its forked child {}",
+                this.pid,
+                std::process::id()
+            );
+            return Err(error(ruby, "ForkError", message));
+        }
+        guarded(ruby, || body(&this.core))
+    }
+
+    /// `instance_id(seconds) → String or nil`: waits until the id is claimed.
+    pub fn instance_id(ruby: &Ruby, this: &Self, seconds: f64) -> Result<Option<RString>, Error> {
+        Self::enter(ruby, this, "read the instance id", |core| {
+            let deadline = Instant::now() + duration(seconds);
+            // In short steps: the identity has no interrupt of its own.
+            let id = wait(
+                ruby,
+                || match core.instance_id(Duration::from_millis(20)) {
+                    None if Instant::now() < deadline => Wait::Interrupted,
+                    id => Wait::Over(id),
+                },
+                || {},
+            )?;
+            Ok(id.map(|id| text(ruby, &id)))
+        })
+    }
+
+    /// `track(jid, queue, payload) → Integer`: waits until the job is recorded, or the track timeout has
+    /// passed. The number ends the attempt through `release`.
+    pub fn track(
+        ruby: &Ruby,
+        this: &Self,
+        jid: RString,
+        queue: RString,
+        payload: RString,
+    ) -> Result<Token, Error> {
+        Self::enter(ruby, this, "track", |core| {
+            let (token, waiter) = core.track(&bytes(jid), &bytes(queue), &bytes(payload));
+            match answer(ruby, &waiter, Some(core.track_timeout())) {
+                Ok(_) => Ok(token),
+                Err(raised) => {
+                    core.release(token);
+                    Err(raised)
+                }
+            }
+        })
+    }
+
+    /// `release(token) → nil`
+    pub fn release(ruby: &Ruby, this: &Self, token: Token) -> Result<(), Error> {
+        Self::enter(ruby, this, "release", |core| {
+            core.release(token);
+            Ok(())
+        })
+    }
+
+    /// `release_later(token, seconds) → nil`
+    pub fn release_later(
+        ruby: &Ruby,
+        this: &Self,
+        token: Token,
+        seconds: f64,
+    ) -> Result<(), Error> {
+        Self::enter(ruby, this, "release", |core| {
+            core.release_later(token, duration(seconds));
+            Ok(())
+        })
+    }
+
+    /// `find(payload) → Integer or nil`: the attempt that runs exactly this payload.
+    pub fn find(ruby: &Ruby, this: &Self, payload: RString) -> Result<Option<Token>, Error> {
+        Self::enter(ruby, this, "find", |core| Ok(core.find(&bytes(payload))))
+    }
+
+    /// `give_back(tokens, seconds) → true or false`: whether all of them are dealt with in time.
+    pub fn give_back(
+        ruby: &Ruby,
+        this: &Self,
+        tokens: Vec<Token>,
+        seconds: f64,
+    ) -> Result<bool, Error> {
+        Self::enter(ruby, this, "give back", |core| {
+            Ok(answer(ruby, &core.give_back(tokens), Some(duration(seconds)))?.is_some())
+        })
+    }
+
+    /// `flush(seconds) → true or false`: whether Redis has everything in time.
+    pub fn flush(ruby: &Ruby, this: &Self, seconds: f64) -> Result<bool, Error> {
+        Self::enter(ruby, this, "flush", |core| {
+            Ok(answer(ruby, &core.flush(), Some(duration(seconds)))?.is_some())
+        })
+    }
+
+    /// `sweep → [recovered, stuck]`: one sweep with one look.
+    pub fn sweep(ruby: &Ruby, this: &Self) -> Result<(u64, u64), Error> {
+        Self::enter(ruby, this, "sweep", |core| {
+            match answer(ruby, &core.sweep(), None)? {
+                Some(Ok(report)) => Ok((report.recovered, report.stuck)),
+                Some(Err(message)) => Err(error(ruby, "ConnectionError", message)),
+                None => Err(error(ruby, "Error", "the sweep was not answered")),
+            }
+        })
+    }
+
+    /// `next_events → Array or nil`: waits for events; nil when the engine has stopped. An event is
+    /// `[:log, severity, message]` or `[:orphans, batch, [[name, payload], …]]`.
+    pub fn next_events(ruby: &Ruby, this: &Self) -> Result<Option<RArray>, Error> {
+        Self::enter(ruby, this, "read events", |core| {
+            let events = wait(
+                ruby,
+                || match core.events().next_batch(None) {
+                    Woken::Answered(events) => Wait::Over(events),
+                    Woken::TimedOut | Woken::Interrupted => Wait::Interrupted,
+                },
+                || core.events().interrupt(),
+            )?;
+            if events.is_empty() {
+                return Ok(None);
+            }
+            let array = ruby.ary_new_capa(events.len());
+            for event in events {
+                array.push(event_to_ruby(ruby, event)?)?;
+            }
+            Ok(Some(array))
+        })
+    }
+
+    /// `decide(batch, decisions) → nil`: a decision is `[name, queue, payload]` to push, or `[name, why]`.
+    pub fn decide(ruby: &Ruby, this: &Self, batch: u64, decisions: RArray) -> Result<(), Error> {
+        Self::enter(ruby, this, "decide", |core| {
+            let decisions: Result<Vec<_>, Error> = decisions
+                .into_iter()
+                .map(|item| {
+                    let parts = RArray::try_convert(item)?;
+                    let parts: Vec<RString> = parts
+                        .into_iter()
+                        .map(RString::try_convert)
+                        .collect::<Result<_, _>>()?;
+                    Ok(match parts.as_slice() {
+                        [name, queue, payload] => Decision::Push(Return {
+                            name: bytes(*name),
+                            queue: bytes(*queue),
+                            payload: bytes(*payload),
+                        }),
+                        [name, why] => Decision::Refused {
+                            name: bytes(*name),
+                            why: String::from_utf8_lossy(&bytes(*why)).into_owned(),
+                        },
+                        _ => return Err(error(ruby, "Error", "a decision has two or three parts")),
+                    })
+                })
+                .collect();
+            core.decide(batch, decisions?);
+            Ok(())
+        })
+    }
+
+    /// `in_flight → Integer`
+    pub fn in_flight(ruby: &Ruby, this: &Self) -> Result<usize, Error> {
+        Self::enter(ruby, this, "count", |core| Ok(core.in_flight()))
+    }
+
+    /// `stop(seconds) → Integer`: ends the engine; how many records it leaves behind.
+    pub fn stop(ruby: &Ruby, this: &Self, seconds: f64) -> Result<u64, Error> {
+        Self::enter(ruby, this, "stop", |core| {
+            // Bounded by its own limit: at this point nobody is left who would interrupt it.
+            wait(ruby, || Wait::Over(core.stop(duration(seconds))), || {})
+        })
+    }
+}
+
+/// Waits for an answer; `None` when the limit has passed.
+fn answer<T: Send>(
+    ruby: &Ruby,
+    waiter: &Arc<Waiter<T>>,
+    limit: Option<Duration>,
+) -> Result<Option<T>, Error> {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    wait(
+        ruby,
+        || match waiter.wait(deadline) {
+            Woken::Answered(answer) => Wait::Over(Some(answer)),
+            Woken::TimedOut => Wait::Over(None),
+            Woken::Interrupted => Wait::Interrupted,
+        },
+        || waiter.interrupt(),
+    )
+}
+
+fn event_to_ruby(ruby: &Ruby, event: Event) -> Result<Value, Error> {
+    let array = ruby.ary_new();
+    match event {
+        Event::Log(level, message) => {
+            array.push(ruby.to_symbol("log"))?;
+            array.push(ruby.to_symbol(match level {
+                Level::Debug => "debug",
+                Level::Info => "info",
+                Level::Warn => "warn",
+                Level::Error => "error",
+            }))?;
+            array.push(message)?;
+        }
+        Event::Orphans(batch, orphans) => {
+            let list = ruby.ary_new_capa(orphans.len());
+            for orphan in orphans {
+                list.push((text(ruby, &orphan.name), text(ruby, &orphan.payload)))?;
+            }
+            array.push(ruby.to_symbol("orphans"))?;
+            array.push(batch)?;
+            array.push(list)?;
+        }
+    }
+    Ok(array.as_value())
+}
+
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}

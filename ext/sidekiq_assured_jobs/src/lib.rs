@@ -1,0 +1,46 @@
+//! The border between the engine and Ruby: the only crate that knows magnus. It converts arguments, waits
+//! without the interpreter's lock, and turns errors and panics into Ruby exceptions. No decisions here.
+
+mod engine;
+mod error;
+mod gvl;
+mod settings;
+mod strings;
+mod visitor;
+
+use magnus::{Class, Error, Module, Object, RModule, Ruby, function, method};
+
+/// Ruby's way in. Ruby method → Rust function.
+#[allow(missing_docs, reason = "the macro exports an undocumented C function")]
+#[magnus::init(name = "sidekiq_assured_jobs")]
+fn init(ruby: &Ruby) -> Result<(), Error> {
+    let native = native(ruby)?;
+
+    let engine = native.define_class("Engine", ruby.class_object())?;
+    engine.undef_default_alloc_func();
+    engine.define_singleton_method("start", function!(engine::Engine::start, 1))?;
+    engine.define_singleton_method("visit", function!(engine::Engine::visit, 1))?;
+    engine.define_method("instance_id", method!(engine::Engine::instance_id, 1))?;
+    engine.define_method("track", method!(engine::Engine::track, 3))?;
+    engine.define_method("release", method!(engine::Engine::release, 1))?;
+    engine.define_method("release_later", method!(engine::Engine::release_later, 2))?;
+    engine.define_method("find", method!(engine::Engine::find, 1))?;
+    engine.define_method("give_back", method!(engine::Engine::give_back, 2))?;
+    engine.define_method("flush", method!(engine::Engine::flush, 1))?;
+    engine.define_method("sweep", method!(engine::Engine::sweep, 0))?;
+    engine.define_method("next_events", method!(engine::Engine::next_events, 0))?;
+    engine.define_method("decide", method!(engine::Engine::decide, 2))?;
+    engine.define_method("in_flight", method!(engine::Engine::in_flight, 0))?;
+    engine.define_method("stop", method!(engine::Engine::stop, 1))?;
+
+    native.define_module_function("instances", function!(visitor::instances, 1))?;
+    native.define_module_function("records", function!(visitor::records, 2))?;
+    Ok(())
+}
+
+/// `Sidekiq::AssuredJobs::Native`
+fn native(ruby: &Ruby) -> Result<RModule, Error> {
+    ruby.define_module("Sidekiq")?
+        .define_module("AssuredJobs")?
+        .define_module("Native")
+}

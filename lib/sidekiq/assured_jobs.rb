@@ -1,0 +1,130 @@
+# frozen_string_literal: true
+
+require "forwardable"
+require "sidekiq"
+
+require_relative "assured_jobs/configuration"
+require_relative "assured_jobs/errors"
+require_relative "assured_jobs/inspection"
+require_relative "assured_jobs/lifecycle"
+require_relative "assured_jobs/unique_jobs"
+require_relative "assured_jobs/version"
+require_relative "assured_jobs/worker"
+
+module Sidekiq
+  # Brings back the jobs of killed Sidekiq processes. Include {Worker} in the job classes that matter.
+  #
+  # Where a job travels: {Middleware} tracks and releases it through the engine ({Native}, in Rust). {Lifecycle}
+  # starts and ends the engine, {PushBack} returns jobs at a hard shutdown, {EventLoop} and {RecoveryClient}
+  # do what only Ruby can do when another process's jobs are recovered.
+  module AssuredJobs
+    @configuration = Configuration.new
+    @lifecycle = Lifecycle.new(-> { @configuration })
+
+    class << self
+      extend Forwardable
+      include Inspection
+      include UniqueJobs
+
+      # @return [Configuration]
+      attr_reader :configuration
+
+      # Readers and writers of each setting, as the 1.x gem has them on the module itself.
+      (Configuration::SETTINGS.map(&:name) - %i[instance_id logger]).each do |name|
+        def_delegators :configuration, name, :"#{name}="
+      end
+      def_delegators :configuration, :instance_id=, :logger=
+
+      # The engine of this process, started if there is none yet.
+      # @!method engine
+      #   @return [Native::Engine]
+      #   @api private
+      # The engine of this process, if it runs.
+      # @!method running_engine
+      #   @return [Native::Engine, nil]
+      #   @api private
+      def_delegator :@lifecycle, :engine
+      def_delegator :@lifecycle, :running, :running_engine
+
+      # Changes settings, all or none. May be called any number of times, before Sidekiq starts.
+      #
+      # @yieldparam config [Configuration]
+      # @return [void]
+      # @raise [ConfigurationError] names the setting, its value, and what is allowed
+      def configure
+        changed = configuration.dup
+        yield changed if block_given?
+        @configuration = changed.validate!
+        @lifecycle.install
+        return unless running_engine
+
+        logger.warn { "AssuredJobs: settings that change after the start take effect at the next start" }
+      end
+
+      # Who this process is. An engine that runs has claimed its id, which differs from the one that was asked
+      # for where that was not free.
+      #
+      # @return [String, nil] nil where nothing runs and no id was asked for
+      def instance_id
+        running_engine&.instance_id(0) || configuration.instance_id
+      end
+
+      # @return [Logger] Sidekiq's own, unless another one is set
+      def logger
+        configuration.logger || Sidekiq.logger
+      end
+
+      # Recovers now, with one look: whoever has no heartbeat at this moment counts as dead. Works in consoles
+      # and rake tasks, too.
+      #
+      # @return [Integer] how many jobs are back in their queues
+      # @raise [ConnectionError]
+      # @raise [ConfigurationError]
+      def reenqueue_orphans!
+        return running_engine.sweep.first if running_engine
+
+        visitor = Native::Engine.visit(EngineSettings.of(configuration))
+        events = EventLoop.new(visitor, -> { logger })
+        begin
+          visitor.sweep.first
+        ensure
+          visitor.stop(0.0)
+          events.join(1)
+        end
+      end
+
+      # A connection to the Redis with the tracking keys: Sidekiq's own, or the one of `redis_options`.
+      #
+      # @yieldparam connection [Redis]
+      # @return [Object] what the block returns
+      def redis_sync(&)
+        return Sidekiq.redis(&) unless redis_options
+
+        connection = ::Redis.new(redis_options)
+        begin
+          yield connection
+        ensure
+          connection.close
+        end
+      end
+
+      # @param key [String]
+      # @return [String] the key as it is named in Redis
+      def namespaced_key(key)
+        "#{namespace}:#{key}"
+      end
+
+      # Ends the engine of this process. Sidekiq servers do it when they exit.
+      #
+      # @return [void]
+      def stop
+        @lifecycle.stop
+      end
+
+      # @api private
+      attr_reader :lifecycle
+    end
+
+    @lifecycle.install
+  end
+end

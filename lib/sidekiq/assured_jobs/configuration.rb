@@ -1,0 +1,90 @@
+# frozen_string_literal: true
+
+require "json"
+require_relative "setting"
+
+module Sidekiq
+  module AssuredJobs
+    # The settings. What code sets wins over the environment, the environment wins over the default.
+    # Durations are in seconds, and may be fractions.
+    class Configuration
+      positive = ->(value) { value.is_a?(Numeric) && value.real? && value.to_f.finite? && value.positive? }
+      not_negative = ->(value) { positive.call(value) || value == 0 }
+      text = ->(value) { value.is_a?(String) && !value.empty? }
+
+      # All settings, in the order of the README.
+      SETTINGS = [
+        Setting.new(name: :instance_id, env: "ASSURED_JOBS_INSTANCE_ID", kind: :text,
+                    allowed: "a String that is not empty, or nil",
+                    check: ->(value) { value.nil? || text.call(value) }),
+        Setting.new(name: :namespace, env: "ASSURED_JOBS_NS", default: "sidekiq_assured_jobs", kind: :text,
+                    allowed: "a String that is not empty", check: text),
+        Setting.new(name: :heartbeat_interval, env: "ASSURED_JOBS_HEARTBEAT_INTERVAL", default: 15, kind: :seconds,
+                    allowed: "a number of seconds above 0", check: positive),
+        Setting.new(name: :heartbeat_ttl, env: "ASSURED_JOBS_HEARTBEAT_TTL", default: 45, kind: :seconds,
+                    allowed: "a number of seconds above heartbeat_interval", check: positive),
+        Setting.new(name: :recovery_lock_ttl, env: "ASSURED_JOBS_RECOVERY_LOCK_TTL", default: 300, kind: :seconds,
+                    allowed: "a number of seconds above 0", check: positive),
+        Setting.new(name: :track_timeout, env: "ASSURED_JOBS_TRACK_TIMEOUT", default: 5, kind: :seconds,
+                    allowed: "a number of seconds, 0 or more", check: not_negative),
+        Setting.new(name: :auto_recovery_enabled, env: "ASSURED_JOBS_AUTO_RECOVERY_ENABLED", default: true,
+                    kind: :boolean, allowed: "true or false", check: ->(value) { [true, false].include?(value) }),
+        Setting.new(name: :redis_options, env: "ASSURED_JOBS_REDIS_OPTIONS", kind: :json,
+                    allowed: "a Hash of options for the Redis client (JSON in the environment), or nil",
+                    check: ->(value) { value.nil? || value.is_a?(Hash) }),
+        Setting.new(name: :logger, kind: :object, allowed: "a Logger, or nil for Sidekiq's",
+                    check: ->(value) { value.nil? || value.respond_to?(:add) }),
+        Setting.new(name: :delayed_recovery_interval, env: "ASSURED_JOBS_DELAYED_RECOVERY_INTERVAL", default: 300,
+                    kind: :seconds, allowed: "a number of seconds, 0 or more", check: not_negative),
+        Setting.new(name: :delayed_recovery_count, env: "ASSURED_JOBS_DELAYED_RECOVERY_COUNT", default: 1, kind: :count,
+                    allowed: "an Integer, 0 or more", check: ->(value) { value.is_a?(Integer) && value >= 0 })
+      ].freeze
+
+      # @param environment [Hash{String => String}]
+      def initialize(environment: ENV)
+        @environment = environment
+        @set = {}
+      end
+
+      SETTINGS.each do |setting|
+        define_method(setting.name) do
+          @set.fetch(setting.name) do
+            value = setting.from_environment(@environment)
+            value.nil? ? setting.default : value
+          end
+        end
+
+        define_method(:"#{setting.name}=") do |value|
+          @set[setting.name] = setting.checked(value)
+        end
+      end
+
+      # @return [Configuration] a copy that can be changed without changing this one
+      def dup
+        super.tap { |copy| copy.instance_variable_set(:@set, @set.dup) }
+      end
+
+      # Checks what only all settings together can tell, environment included.
+      #
+      # @return [self]
+      # @raise [ConfigurationError]
+      def validate!
+        SETTINGS.each { |setting| public_send(setting.name) }
+        return self if heartbeat_ttl > heartbeat_interval
+
+        raise ConfigurationError,
+              "#{origin(:heartbeat_ttl)} is #{heartbeat_ttl.inspect}, but must be a number of seconds above " \
+              "#{origin(:heartbeat_interval)} (#{heartbeat_interval.inspect}): " \
+              "else an instance looks dead between two of its heartbeats"
+      end
+
+      private
+
+      # @return [String] the name under which the user set this value
+      def origin(name)
+        env = SETTINGS.find { |setting| setting.name == name }.env
+        !@set.key?(name) && @environment.key?(env) ? env : name.to_s
+      end
+    end
+  end
+end

@@ -1,0 +1,57 @@
+# frozen_string_literal: true
+
+require "securerandom"
+require "socket"
+require_relative "redis_details"
+require_relative "version"
+
+module Sidekiq
+  module AssuredJobs
+    # Everything that the engine is told, filled in completely: the Rust side has no defaults.
+    module EngineSettings
+      # A payload's points in time are integer milliseconds from Sidekiq 8 on.
+      INTEGER_TIMESTAMPS = Sidekiq::VERSION.to_i >= 8
+
+      module_function
+
+      # @param configuration [Configuration]
+      # @return [Hash{Symbol => Object}]
+      # @raise [ConfigurationError]
+      def of(configuration)
+        configuration.validate!
+        durations(configuration).merge(
+          namespace: configuration.namespace,
+          instance_id: configuration.instance_id,
+          hostname: Socket.gethostname,
+          pid: ::Process.pid,
+          nonce: SecureRandom.hex(6),
+          version: VERSION,
+          auto_recovery: configuration.auto_recovery_enabled,
+          client_middleware: Sidekiq.client_middleware.any?,
+          integer_timestamps: INTEGER_TIMESTAMPS,
+          **redis(configuration.redis_options)
+        )
+      end
+
+      # @api private
+      def durations(configuration)
+        %i[heartbeat_interval heartbeat_ttl recovery_lock_ttl track_timeout].to_h do |name|
+          [name, configuration.public_send(name).to_f]
+        end
+      end
+      private_class_method :durations
+
+      # @api private
+      def redis(redis_options)
+        sidekiq = RedisDetails.of_sidekiq
+        return { tracking: sidekiq, queues: nil } unless redis_options
+
+        tracking = RedisDetails.of_options(redis_options)
+        # One database can change queue and record in one step; two cannot.
+        same = RedisDetails.same_database?(tracking, sidekiq)
+        { tracking: same ? tracking.merge(key_prefix: sidekiq[:key_prefix]) : tracking, queues: same ? nil : sidekiq }
+      end
+      private_class_method :redis
+    end
+  end
+end

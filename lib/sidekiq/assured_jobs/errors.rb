@@ -1,0 +1,17 @@
+# frozen_string_literal: true
+
+module Sidekiq
+  module AssuredJobs
+    # What all errors of this gem have in common.
+    class Error < StandardError; end
+
+    # A setting, or an option of the Redis connection, that cannot be honoured. The message names it.
+    class ConfigurationError < Error; end
+
+    # Redis could not be asked.
+    class ConnectionError < Error; end
+
+    # An engine was used in a forked child of its process.
+    class ForkError < Error; end
+  end
+end

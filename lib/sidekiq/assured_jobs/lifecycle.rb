@@ -1,0 +1,81 @@
+# frozen_string_literal: true
+
+require_relative "engine_settings"
+require_relative "event_loop"
+require_relative "middleware"
+require_relative "native"
+require_relative "push_back"
+
+module Sidekiq
+  module AssuredJobs
+    # When the engine starts and ends. Requiring the gem starts nothing; the `:startup` event of a Sidekiq
+    # server does, which a preforking parent fires in each child.
+    class Lifecycle
+      # Seconds that a start may wait for the instance id. Redis may be away; the start goes on then.
+      CLAIM = 2
+
+      # @param configuration [Proc] returns the {Configuration} in force
+      def initialize(configuration)
+        @configuration = configuration
+        @mutex = Mutex.new
+        @installed = false
+      end
+
+      # Hooks into Sidekiq, once. In a process that is no Sidekiq server this does nothing.
+      #
+      # @return [void]
+      def install
+        return if @installed
+
+        Sidekiq.configure_server do |config|
+          @installed = true
+          # Outermost, so that a job is in flight before other middleware can fail.
+          config.server_middleware { |chain| chain.prepend(Middleware) }
+          config.on(:startup) { engine }
+        end
+      end
+
+      # The engine of this process, started if there is none yet. A forked child gets one of its own.
+      #
+      # @return [Native::Engine]
+      # @raise [ConfigurationError]
+      def engine
+        running || @mutex.synchronize { running || start }
+      end
+
+      # @return [Native::Engine, nil] the engine of this process, if it runs
+      def running
+        @engine if @pid == ::Process.pid
+      end
+
+      # Ends the engine: what is left in flight is handed over, and the instance leaves the registry.
+      #
+      # @return [void]
+      def stop
+        return unless running
+
+        engine, events = @engine, @events
+        @engine = nil
+        left = engine.stop(@configuration.call.track_timeout.to_f)
+        events.join(1)
+        return if left.zero?
+
+        AssuredJobs.logger.warn { "AssuredJobs: leaves #{left} jobs in flight; another instance will recover them" }
+      end
+
+      private
+
+      def start
+        engine = Native::Engine.start(EngineSettings.of(@configuration.call))
+        @events = EventLoop.new(engine, -> { AssuredJobs.logger })
+        PushBack.install
+        pid = ::Process.pid
+        # Sidekiq has no event for "all jobs have ended" before 8.0.2. A forked child inherits this handler.
+        at_exit { stop if ::Process.pid == pid }
+        engine.instance_id(CLAIM)
+        @pid = pid
+        @engine = engine
+      end
+    end
+  end
+end

@@ -1,0 +1,73 @@
+# frozen_string_literal: true
+
+module Sidekiq
+  module AssuredJobs
+    # At a hard shutdown Sidekiq pushes unfinished jobs back into their queues. Pushing back and releasing
+    # must be one step, else a crash in between leaves a job in both places, or in none.
+    module PushBack
+      # Jobs that Sidekiq itself pushed back, and that may yet be tracked by a thread that had just begun.
+      @pushed = []
+
+      class << self
+        # @return [void]
+        def install
+          require "sidekiq/fetch"
+          # Prepending twice has no effect.
+          Sidekiq::BasicFetch.prepend(Atomic)
+          fetch = Sidekiq.options[:fetch]
+          fetch.singleton_class.prepend(AfterForeignFetch) if fetch && !fetch.is_a?(Sidekiq::BasicFetch)
+        end
+
+        # @param payload [String]
+        # @return [Boolean] whether Sidekiq pushed this job back without us
+        def pushed?(payload)
+          @pushed.include?(payload)
+        end
+
+        # @param units [Array] units of work
+        # @return [Hash{Object => Integer}] the attempt behind each unit of work that is in flight
+        def attempts(units)
+          engine = AssuredJobs.running_engine
+          return {} unless engine
+
+          units.to_h { |unit| [unit, engine.find(unit.job)] }.compact
+        end
+
+        # @param units [Array] units of work that Sidekiq pushes back itself
+        # @return [void]
+        def remember(units)
+          @pushed.concat(units.map(&:job))
+        end
+      end
+
+      # For Sidekiq's own fetcher: in-flight jobs go back through the engine.
+      module Atomic
+        # @api private
+        def bulk_requeue(inprogress, *rest)
+          attempts = PushBack.attempts(inprogress)
+          others = inprogress.reject { |unit| attempts.key?(unit) }
+          PushBack.remember(others)
+          super(others, *rest)
+          return if attempts.empty?
+
+          limit = AssuredJobs.track_timeout
+          return if AssuredJobs.running_engine.give_back(attempts.values, limit)
+
+          AssuredJobs.logger.warn do
+            "AssuredJobs: #{attempts.size} jobs could not be pushed back within #{limit} s; " \
+              "they stay recorded and will be recovered"
+          end
+        end
+      end
+
+      # For another gem's fetcher, which may keep its own books: it pushes back, then the record goes.
+      module AfterForeignFetch
+        # @api private
+        def bulk_requeue(inprogress, *rest)
+          super
+          PushBack.attempts(inprogress).each_value { |attempt| AssuredJobs.running_engine.release(attempt) }
+        end
+      end
+    end
+  end
+end

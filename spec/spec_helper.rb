@@ -1,0 +1,16 @@
+# frozen_string_literal: true
+
+require "sidekiq"
+require "sidekiq-assured-jobs"
+require_relative "support/server_helpers"
+
+# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
+Redis.sadd_returns_boolean = false
+Sidekiq.logger.level = Logger::FATAL
+
+RSpec.configure do |config|
+  config.disable_monkey_patching!
+  config.order = :random
+  config.mock_with(:rspec) { |mocks| mocks.verify_partial_doubles = true }
+  config.include ServerHelpers
+end

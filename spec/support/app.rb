@@ -1,0 +1,96 @@
+# frozen_string_literal: true
+
+# What the Sidekiq processes of the specs run. Each job writes down when it starts and when it ends.
+
+require "sidekiq"
+require "sidekiq-assured-jobs"
+
+SIDEKIQ_REDIS = { url: ENV.fetch("REDIS_URL") }.freeze
+Sidekiq.configure_client { |config| config.redis = SIDEKIQ_REDIS }
+Sidekiq.configure_server do |config|
+  config.redis = SIDEKIQ_REDIS
+  config.options[:timeout] = ENV["SPEC_TIMEOUT"].to_f if ENV["SPEC_TIMEOUT"]
+end
+
+module Journal
+  module_function
+
+  def start(key)
+    write("started", key)
+  end
+
+  def finish(key)
+    write("finished", key)
+  end
+
+  def write(what, key)
+    Sidekiq.redis { |redis| redis.hincrby("journal:#{what}", key.to_s, 1) }
+  end
+end
+
+class AssuredJob
+  include Sidekiq::Job
+  include Sidekiq::AssuredJobs::Worker
+
+  # @param key [Object] under which the run is written down
+  # @param seconds [Numeric] how long it takes
+  def perform(key, seconds)
+    Journal.start(key)
+    sleep seconds
+    Journal.finish(key)
+  end
+end
+
+class PlainJob
+  include Sidekiq::Job
+
+  def perform(key, seconds)
+    Journal.start(key)
+    sleep seconds
+    Journal.finish(key)
+  end
+end
+
+class FailingJob
+  include Sidekiq::Job
+  include Sidekiq::AssuredJobs::Worker
+
+  def perform(key)
+    Journal.start(key)
+    raise "as it should"
+  end
+end
+
+# Holds the interpreter's lock in one native call.
+class LockHoldingJob
+  include Sidekiq::Job
+  include Sidekiq::AssuredJobs::Worker
+
+  # A heartbeat as a Ruby thread would send it, to show what it is worth meanwhile.
+  def perform(key, seconds, control_ttl_ms)
+    Journal.start(key)
+    beat = Redis.new(url: ENV.fetch("REDIS_URL"))
+    control = Thread.new do
+      loop do
+        beat.set("control:beat", 1, px: control_ttl_ms)
+        sleep control_ttl_ms / 3000.0
+      end
+    end
+    Thread.pass until beat.exists?("control:beat")
+    hold_lock(seconds)
+    control.kill
+    Journal.finish(key)
+  end
+
+  private
+
+  # Fiddle::Function releases the lock unless told otherwise; `need_gvl` keeps it.
+  def hold_lock(seconds)
+    require "fiddle"
+    usleep = Fiddle::Function.new(
+      Fiddle.dlopen(nil)["usleep"], [Fiddle::TYPE_INT], Fiddle::TYPE_INT, need_gvl: true
+    )
+    # usleep may refuse a second or more.
+    (seconds * 2).ceil.times { usleep.call(500_000) }
+  end
+end

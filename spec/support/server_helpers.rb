@@ -1,0 +1,89 @@
+# frozen_string_literal: true
+
+require_relative "redis_server"
+require_relative "sidekiq_process"
+require_relative "wait"
+
+# One Redis for the whole run, emptied before each example; processes that end with their example.
+module ServerHelpers
+  # Short enough for a test run, long enough for a busy machine.
+  QUICK = {
+    "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "0.5",
+    "ASSURED_JOBS_HEARTBEAT_TTL" => "2"
+  }.freeze
+
+  include Wait
+
+  def self.redis_server
+    @redis_server ||= RedisServer.new.tap { |server| at_exit { server.remove } }
+  end
+
+  def redis_server
+    ServerHelpers.redis_server
+  end
+
+  def redis
+    @redis ||= Redis.new(url: redis_server.url)
+  end
+
+  # @return [SidekiqProcess] not yet ready
+  def spawn_sidekiq(env: {}, args: ["-c", "5"], url: redis_server.url, **options)
+    SidekiqProcess.new(url, env: QUICK.merge(env), args:, **options).tap { |process| processes << process }
+  end
+
+  # @return [SidekiqProcess]
+  def start_sidekiq(...)
+    spawn_sidekiq(...).wait_until_ready
+  end
+
+  def processes
+    @processes ||= []
+  end
+
+  # Pushes without loading the job class, as any client may.
+  #
+  # @return [String] jid
+  def push(job_class, *args, **options)
+    item = { "class" => job_class, "args" => args, "queue" => "default", "retry" => true }
+    item["assured_jobs"] = true unless job_class == "PlainJob"
+    Sidekiq::Client.push(item.merge(options.transform_keys(&:to_s)))
+  end
+
+  def started
+    redis.hgetall("journal:started").transform_values(&:to_i)
+  end
+
+  def finished
+    redis.hgetall("journal:finished").transform_values(&:to_i)
+  end
+
+  # @return [Array<String>] jobs that started more often than once
+  def ran_twice
+    started.select { |_, times| times > 1 }.keys
+  end
+
+  def key(name)
+    "sidekiq_assured_jobs:#{name}"
+  end
+
+  # @return [Array<String>] in-flight record names of all instances
+  def in_flight
+    redis.scan_each(match: key("jobs:*")).flat_map { |jobs| redis.smembers(jobs) }
+  end
+
+  # Keys that no clean exit may leave.
+  def own_keys
+    redis.scan_each(match: key("*")).to_a
+  end
+
+  def self.included(base)
+    base.before do
+      redis.flushall
+      Sidekiq.redis = { url: redis_server.url }
+    end
+    base.after do
+      processes.each(&:kill)
+      redis.close
+    end
+  end
+end

@@ -1,0 +1,62 @@
+# frozen_string_literal: true
+
+require "rbconfig"
+require "tempfile"
+require_relative "wait"
+
+# A real Sidekiq process that runs `app.rb`.
+class SidekiqProcess
+  ROOT = File.expand_path("../..", __dir__)
+  APP = File.expand_path("app.rb", __dir__)
+
+  attr_reader :pid
+
+  # @param redis_url [String]
+  # @param env [Hash{String => String}] settings of the gem
+  # @param args [Array<String>] arguments of the `sidekiq` command
+  # @param app [String] file with the jobs
+  def initialize(redis_url, env: {}, args: [], app: APP)
+    @log = Tempfile.new("sidekiq")
+    @pid = Process.spawn(
+      { "REDIS_URL" => redis_url, "RUBYOPT" => nil, "MALLOC_ARENA_MAX" => "2" }.merge(env),
+      RbConfig.ruby, "-I#{ROOT}/lib", "-rbundler/setup", "-S", "sidekiq", "-r", app, *args,
+      chdir: ROOT, %i[out err] => @log.path
+    )
+  end
+
+  def wait_until_ready(within: 20)
+    Wait.wait_until("sidekiq #{pid} is ready\n#{log}", within:) do
+      raise "sidekiq #{pid} ended at boot:\n#{log}" unless alive?
+
+      log.include?("Starting processing") || (log.include?("instance") && log.include?("started"))
+    end
+    self
+  end
+
+  def signal(name)
+    Process.kill(name, pid)
+  end
+
+  # Ends the process like a crash does, and waits until it is gone.
+  def kill
+    signal(:KILL) if alive?
+    wait_for_exit
+  end
+
+  # @return [Process::Status]
+  def wait_for_exit(within: 30)
+    Wait.wait_until("sidekiq #{pid} ends\n#{log}", within:) { !alive? }
+    @status
+  end
+
+  def alive?
+    return false if @status
+
+    _, @status = Process.wait2(pid, Process::WNOHANG)
+    @status.nil?
+  end
+
+  def log
+    File.read(@log.path)
+  end
+end
