@@ -84,13 +84,10 @@ class LockHoldingJob
 
   private
 
-  # Fiddle::Function releases the lock unless told otherwise; `need_gvl` keeps it.
+  # Fiddle releases the lock unless it is told that the function needs it.
   def hold_lock(seconds)
     require "fiddle"
-    usleep = Fiddle::Function.new(
-      Fiddle.dlopen(nil)["usleep"], [Fiddle::TYPE_INT], Fiddle::TYPE_INT, need_gvl: true
-    )
-    # usleep may refuse a second or more.
-    (seconds * 2).ceil.times { usleep.call(500_000) }
+    sleep = Fiddle::Function.new(Fiddle.dlopen(nil)["sleep"], [Fiddle::TYPE_INT], Fiddle::TYPE_INT, need_gvl: true)
+    sleep.call(seconds.ceil)
   end
 end

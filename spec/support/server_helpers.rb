@@ -36,6 +36,17 @@ module ServerHelpers
     spawn_sidekiq(...).wait_until_ready
   end
 
+  # Runs a Ruby script with the gem on its load path, to its end.
+  #
+  # @return [String] what it printed, errors included
+  def run_ruby(script, url: redis_server.url)
+    IO.popen(
+      [{ "REDIS_URL" => url, "RUBYOPT" => nil }, RbConfig.ruby, "-I#{SidekiqProcess::ROOT}/lib", "-rbundler/setup",
+       "-e", script],
+      chdir: SidekiqProcess::ROOT, err: %i[child out], &:read
+    )
+  end
+
   def processes
     @processes ||= []
   end
@@ -64,6 +75,36 @@ module ServerHelpers
 
   def key(name)
     "sidekiq_assured_jobs:#{name}"
+  end
+
+  # Writes down what a killed process of the 1.x gem leaves: a set and strings, and no registry entry.
+  #
+  # @param instance [String]
+  # @param payloads [Hash{String => String}] by record name
+  def seed_orphans(instance, payloads)
+    redis.pipelined do |pipeline|
+      pipeline.sadd(key("jobs:#{instance}"), payloads.keys)
+      payloads.each { |name, payload| pipeline.set(key("job:#{name}"), payload) }
+    end
+  end
+
+  # @return [Hash{String => String}] payloads by jid
+  def payloads(jids, job_class: "AssuredJob", queue: "default", args: ->(jid) { [jid, 0] })
+    jids.to_h do |jid|
+      job = { "class" => job_class, "args" => args.call(jid), "queue" => queue, "jid" => jid, "retry" => true,
+              "assured_jobs" => true, "created_at" => 1_700_000_000.25, "enqueued_at" => 1_700_000_000.5 }
+      [jid, JSON.generate(job)]
+    end
+  end
+
+  # @return [Array<Hash>] the jobs in a queue, next one first
+  def queued(queue = "default")
+    redis.lrange("queue:#{queue}", 0, -1).reverse.map { |payload| JSON.parse(payload) }
+  end
+
+  # @return [Array<String>] ids of the instances that are registered
+  def registered
+    redis.hkeys(key("instances"))
   end
 
   # @return [Array<String>] in-flight record names of all instances

@@ -14,7 +14,7 @@ class SidekiqProcess
   # @param redis_url [String]
   # @param env [Hash{String => String}] settings of the gem
   # @param args [Array<String>] arguments of the `sidekiq` command
-  # @param app [String] file with the jobs
+  # @param app [String] file with the jobs, for the `-r` of the `sidekiq` command
   def initialize(redis_url, env: {}, args: [], app: APP)
     @log = Tempfile.new("sidekiq")
     @pid = Process.spawn(
@@ -28,7 +28,7 @@ class SidekiqProcess
     Wait.wait_until("sidekiq #{pid} is ready\n#{log}", within:) do
       raise "sidekiq #{pid} ended at boot:\n#{log}" unless alive?
 
-      log.include?("Starting processing") || (log.include?("instance") && log.include?("started"))
+      log.match?(/AssuredJobs: instance .* started/m)
     end
     self
   end

@@ -43,7 +43,8 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Claims an identity, then beats until stopped.
     pub fn serve(&self) {
-        let mut store = Store::new(&self.settings, "heartbeat");
+        let slack = self.settings.heartbeat_ttl - self.settings.heartbeat_interval;
+        let mut store = Store::impatient(&self.settings, "heartbeat", slack / 3);
         let mut candidates = Candidates::new(&self.settings);
         let mut backoff =
             Backoff::new((self.settings.heartbeat_interval / 5).min(Duration::from_secs(1)));

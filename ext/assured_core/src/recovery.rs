@@ -25,6 +25,9 @@ const BUDGET: usize = 1 << 20;
 /// How long Ruby may take over one batch of orphans before the sweep gives up; the next one tries again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often the lock is looked after meanwhile.
+const PATIENCE_STEP: Duration = Duration::from_millis(500);
+
 /// What Ruby decided about an orphan.
 #[derive(Clone, Debug)]
 pub enum Decision {
@@ -54,17 +57,27 @@ impl Push {
         }
     }
 
-    fn ask(&self, events: &Events, orphans: Vec<Orphan>) -> Option<Vec<Decision>> {
+    /// Asks for decisions; `go_on` is asked again and again meanwhile, as client middleware may be slow.
+    fn ask(
+        &self,
+        events: &Events,
+        orphans: Vec<Orphan>,
+        mut go_on: impl FnMut() -> Result<bool>,
+    ) -> Result<Option<Vec<Decision>>> {
         let batch = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let waiter = Waiter::new();
         self.waiting.lock().insert(batch, Arc::clone(&waiter));
         events.push_orphans(batch, orphans);
-        let outcome = waiter.wait(Some(Instant::now() + PATIENCE));
-        self.waiting.lock().remove(&batch);
-        match outcome {
-            Woken::Answered(decisions) => Some(decisions),
-            _ => None,
+        let deadline = Instant::now() + PATIENCE;
+        let mut answer = None;
+        while answer.is_none() && Instant::now() < deadline && go_on()? {
+            answer = match waiter.wait(Some(Instant::now() + PATIENCE_STEP)) {
+                Woken::Answered(decisions) => Some(decisions),
+                Woken::TimedOut | Woken::Interrupted => None,
+            };
         }
+        self.waiting.lock().remove(&batch);
+        Ok(answer)
     }
 }
 
@@ -118,7 +131,7 @@ impl Recovery {
             if !go_on(store)? {
                 return Ok(false);
             }
-            let done = self.batch(store, id, by, records)?;
+            let done = self.batch(store, id, by, records, &mut go_on)?;
             report += done.unwrap_or_default();
             Ok(done.is_some())
         })?;
@@ -147,6 +160,7 @@ impl Recovery {
         id: &[u8],
         by: &[u8],
         records: Vec<(Bytes, Option<Bytes>)>,
+        go_on: &mut impl FnMut(&mut Store) -> Result<bool>,
     ) -> Result<Option<Report>> {
         let mut report = Report::default();
         let mut returns = Vec::with_capacity(records.len());
@@ -175,10 +189,10 @@ impl Recovery {
                     payload: item.payload,
                 })
                 .collect();
-            let Some(decisions) = self.push.ask(&self.events, orphans) else {
+            let Some(decisions) = self.push.ask(&self.events, orphans, || go_on(store))? else {
                 self.events.log(
-                    Level::Error,
-                    "client middleware did not answer; the next sweep tries again",
+                    Level::Warn,
+                    "a recovery was left before client middleware was through",
                 );
                 return Ok(None);
             };

@@ -102,6 +102,21 @@ impl Store {
         }
     }
 
+    /// The same, with no timeout above `limit`: a heartbeat that waits for a mute server until its TTL is over
+    /// is no heartbeat.
+    pub fn impatient(settings: &Settings, role: &str, limit: Duration) -> Self {
+        let mut store = Self::new(settings, role);
+        let details = &mut store.tracking.details;
+        for timeout in [
+            &mut details.connect_timeout,
+            &mut details.read_timeout,
+            &mut details.write_timeout,
+        ] {
+            *timeout = limit.min(*timeout);
+        }
+        store
+    }
+
     /// Takes an id; false where the name is not free.
     pub fn claim(&mut self, identity: &Identity, ttl: Duration) -> Result<bool> {
         let id = &identity.id;

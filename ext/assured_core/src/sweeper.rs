@@ -202,22 +202,20 @@ impl Lock {
     /// process that only visits has no id, and its lock must expire.
     fn new(settings: &Settings, id: Option<&[u8]>) -> Self {
         let token = [settings.nonce.as_bytes(), b" ", id.unwrap_or_default()].concat();
-        Self {
-            token,
-            ttl: settings.recovery_lock_ttl,
-        }
+        let ttl = match id {
+            Some(_) => settings.recovery_lock_ttl,
+            None => settings.recovery_lock_ttl.min(settings.heartbeat_ttl),
+        };
+        Self { token, ttl }
     }
 
     fn take(&self, store: &mut Store, sightings: &[Sighting]) -> Result<bool> {
-        let Some(holder) = store.lock(&self.token, self.ttl)? else {
-            return Ok(true);
-        };
-        let owner = holder
-            .splitn(2, |byte| *byte == b' ')
-            .nth(1)
-            .unwrap_or_default();
-        let dead = sightings.iter().any(|seen| !seen.alive && seen.id == owner);
-        Ok(dead && store.take_over_lock(&holder, &self.token, self.ttl)?)
+        match store.lock(&self.token, self.ttl)? {
+            None => Ok(true),
+            Some(holder) if holder == self.token => Ok(true),
+            Some(holder) => Ok(is_dead(&holder, sightings)
+                && store.take_over_lock(&holder, &self.token, self.ttl)?),
+        }
     }
 
     fn renew(&self, store: &mut Store) -> Result<bool> {
@@ -226,5 +224,44 @@ impl Lock {
 
     fn free(&self, store: &mut Store) -> Result<bool> {
         store.free_lock(&self.token)
+    }
+}
+
+/// Whether the holder of the lock is known to be dead. The 1.x gem's token is the bare instance id.
+fn is_dead(holder: &[u8], sightings: &[Sighting]) -> bool {
+    let space = holder.iter().position(|byte| *byte == b' ');
+    let owner = &holder[space.map_or(0, |at| at + 1)..];
+    match sightings.iter().find(|seen| seen.id == owner) {
+        Some(seen) => !seen.alive,
+        // It left the registry in the middle of a sweep. A 1.x instance may not be in there yet.
+        None => space.is_some() && !owner.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_of_a_dead_or_departed_holder_may_be_taken() {
+        let seen = |id: &[u8], alive| Sighting {
+            id: id.to_vec(),
+            alive,
+        };
+        let sightings = [
+            seen(b"live 1", true),
+            seen(b"dead", false),
+            seen(b"old", true),
+        ];
+        assert!(!is_dead(b"n live 1", &sightings));
+        assert!(is_dead(b"n dead", &sightings));
+        assert!(is_dead(b"n departed", &sightings));
+        assert!(!is_dead(b"n ", &sightings), "a visitor's lock must expire");
+        assert!(is_dead(b"dead", &sightings), "a 1.x holder");
+        assert!(!is_dead(b"old", &sightings), "a 1.x holder");
+        assert!(
+            !is_dead(b"unknown", &sightings),
+            "a 1.x holder that may live"
+        );
     }
 }

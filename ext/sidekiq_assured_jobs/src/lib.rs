@@ -1,6 +1,11 @@
 //! The border between the engine and Ruby: the only crate that knows magnus. It converts arguments, waits
 //! without the interpreter's lock, and turns errors and panics into Ruby exceptions. No decisions here.
 
+#![allow(
+    missing_docs,
+    reason = "the init macro exports a C function without documentation"
+)]
+
 mod engine;
 mod error;
 mod gvl;
@@ -11,7 +16,6 @@ mod visitor;
 use magnus::{Class, Error, Module, Object, RModule, Ruby, function, method};
 
 /// Ruby's way in. Ruby method → Rust function.
-#[allow(missing_docs, reason = "the macro exports an undocumented C function")]
 #[magnus::init(name = "sidekiq_assured_jobs")]
 fn init(ruby: &Ruby) -> Result<(), Error> {
     let native = native(ruby)?;

@@ -9,7 +9,7 @@ module Sidekiq
     # Durations are in seconds, and may be fractions.
     class Configuration
       positive = ->(value) { value.is_a?(Numeric) && value.real? && value.to_f.finite? && value.positive? }
-      not_negative = ->(value) { positive.call(value) || value == 0 }
+      not_negative = ->(value) { positive.call(value) || (value.is_a?(Numeric) && value.zero?) }
       text = ->(value) { value.is_a?(String) && !value.empty? }
 
       # All settings, in the order of the README.

@@ -54,10 +54,10 @@ module Sidekiq
       def stop
         return unless running
 
-        engine, events = @engine, @events
+        engine = @engine
         @engine = nil
         left = engine.stop(@configuration.call.track_timeout.to_f)
-        events.join(1)
+        @events.join(1)
         return if left.zero?
 
         AssuredJobs.logger.warn { "AssuredJobs: leaves #{left} jobs in flight; another instance will recover them" }

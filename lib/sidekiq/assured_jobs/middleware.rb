@@ -41,19 +41,28 @@ module Sidekiq
       private
 
       def leave(engine, attempt, ending, payload)
-        case ending
-        when :finished then engine.release(attempt)
-        # Pushed back already, or to be handed over when the process ends.
-        when :shut_down then engine.release(attempt) if PushBack.pushed?(payload)
-        # A killed thread acknowledges nothing: the job is handed over when the process ends. Anything else
-        # that skips the `rescue` above (a throw) is an ending that Sidekiq takes for done.
-        when :cut_off then engine.release_later(attempt, LATE) unless Thread.current.status == "aborting"
-        else engine.release_later(attempt, Sidekiq.server? ? LATE : 0)
-        end
+        seconds = seconds_left(ending, payload)
+        return unless seconds
+        return engine.release_later(attempt, seconds) if Sidekiq.server? && seconds.positive?
+
+        engine.release(attempt)
         # Without a server around it (in specs) callers look at once.
         engine.flush(AssuredJobs.track_timeout) unless Sidekiq.server?
       rescue ForkError
         # A forked child that unwinds through its parent's middleware holds nothing.
+      end
+
+      # @return [Integer, nil] seconds until the job is released; nil when it stays in flight
+      def seconds_left(ending, payload)
+        case ending
+        when :finished then 0
+        # Pushed back already, or handed over when the process ends.
+        when :shut_down then PushBack.pushed?(payload) ? 0 : nil
+        # A killed thread acknowledges nothing: its job is handed over when the process ends. Whatever else
+        # skips the `rescue` (a throw) is an ending that Sidekiq takes for done.
+        when :cut_off then Thread.current.status == "aborting" ? nil : LATE
+        else LATE
+        end
       end
 
       # The exact string from the queue where Sidekiq has it: parsing and dumping would change it.

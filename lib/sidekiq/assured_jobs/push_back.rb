@@ -28,9 +28,11 @@ module Sidekiq
         # @return [Hash{Object => Integer}] the attempt behind each unit of work that is in flight
         def attempts(units)
           engine = AssuredJobs.running_engine
-          return {} unless engine
-
-          units.to_h { |unit| [unit, engine.find(unit.job)] }.compact
+          # Units of work are Structs: two with the same payload are equal, and still two jobs.
+          units.each_with_object({}.compare_by_identity) do |unit, attempts|
+            attempt = engine&.find(unit.job)
+            attempts[unit] = attempt if attempt && !attempts.value?(attempt)
+          end
         end
 
         # @param units [Array] units of work that Sidekiq pushes back itself

@@ -1,0 +1,212 @@
+//! Connections and servers that fail between two calls, and queues that lie on another server.
+
+mod support;
+
+use std::time::Duration;
+
+use assured_core::error::Remedy;
+use assured_core::settings::Address;
+use assured_core::store::{Requeued, Store};
+use support::{
+    Redis, RedisServer, expiring, identity, list, names, record, set, space, text, to_queue,
+};
+
+const TTL: Duration = Duration::from_secs(30);
+
+#[test]
+fn scripts_that_the_server_forgot_are_loaded_again() {
+    let mut redis = Redis::own();
+    let mut store = redis.store();
+    store.claim(&identity("a"), TTL).unwrap();
+    redis.run::<()>(&["SCRIPT", "FLUSH"]);
+    let (released, recorded) = store
+        .commit(b"a", &names(&["x"]), &[record("j", "s", "{}")])
+        .unwrap();
+    released.unwrap();
+    assert_eq!(recorded.unwrap(), [false]);
+    assert_eq!(redis.dump().get("ns:jobs:a"), Some(&set(&["j"])));
+}
+
+#[test]
+fn a_connection_that_was_killed_is_replaced() {
+    let mut redis = Redis::own();
+    let mut store = redis.store();
+    store.claim(&identity("a"), TTL).unwrap();
+    let killed: i64 = redis.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    assert_eq!(killed, 1);
+    store
+        .commit(b"a", &[], &[record("j", "s", "{}")])
+        .unwrap()
+        .1
+        .unwrap();
+    assert_eq!(redis.dump().get("ns:job:j"), Some(&text("{}")));
+}
+
+#[test]
+fn connections_have_a_name() {
+    let mut redis = Redis::own();
+    redis.store().claim(&identity("a"), TTL).unwrap();
+    let mut store = redis.store();
+    store.claim(&identity("a"), TTL).unwrap();
+    let clients: String = redis.run(&["CLIENT", "LIST"]);
+    assert!(clients.contains("name=sidekiq-assured-jobs:test"), "{clients}");
+}
+
+#[test]
+fn a_wrong_password_is_for_the_user_to_mend() {
+    let server = RedisServer::start(&["--requirepass", "right"]);
+    let settings = |password: Option<&str>| {
+        let mut settings = Redis::shared().settings();
+        settings.tracking.address = Address::Tcp("127.0.0.1".into(), server.port());
+        settings.tracking.db = 0;
+        settings.tracking.password = password.map(str::to_owned);
+        settings
+    };
+    let claim = |password| Store::new(&settings(password), "test").claim(&identity("a"), TTL);
+    assert!(claim(Some("right")).unwrap());
+    for password in [Some("wrong"), None] {
+        let error = claim(password).unwrap_err();
+        assert_eq!(error.remedy, Remedy::TellUser, "{error}");
+        assert!(!error.to_string().contains("wrong\""), "{error}");
+    }
+}
+
+#[test]
+fn an_address_where_nobody_listens_is_named() {
+    let mut settings = Redis::shared().settings();
+    settings.tracking.address = Address::Tcp("127.0.0.1".into(), 1);
+    let error = Store::new(&settings, "test")
+        .claim(&identity("a"), TTL)
+        .unwrap_err();
+    assert_eq!(error.remedy, Remedy::Reconnect);
+    assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
+}
+
+/// A frozen server keeps its connections open: only the timeout ends the wait.
+#[test]
+fn a_server_that_does_not_answer_ends_the_wait_by_timeout() {
+    let redis = Redis::own();
+    let mut settings = redis.settings();
+    settings.tracking.read_timeout = Duration::from_millis(100);
+    settings.tracking.connect_timeout = Duration::from_millis(100);
+    let mut store = Store::new(&settings, "test");
+    store.claim(&identity("a"), TTL).unwrap();
+    redis.freeze();
+    let began = std::time::Instant::now();
+    let outcome = store.beat(&identity("a"), TTL);
+    redis.thaw();
+    assert_eq!(outcome.unwrap_err().remedy, Remedy::Reconnect);
+    assert!(began.elapsed() < Duration::from_secs(2));
+    store.beat(&identity("a"), TTL).unwrap();
+}
+
+#[test]
+fn a_refused_write_is_to_be_tried_again_later() {
+    let mut redis = Redis::own();
+    let mut store = redis.store();
+    store.claim(&identity("a"), TTL).unwrap();
+    store
+        .commit(b"a", &[], &[record("old", "s", "{}")])
+        .unwrap()
+        .1
+        .unwrap();
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let (released, recorded) = store
+        .commit(b"a", &names(&["old"]), &[record("j", "s", "{}")])
+        .unwrap();
+    assert_eq!(recorded.unwrap_err().remedy, Remedy::Wait);
+    released.unwrap();
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(redis.dump().get("ns:jobs:a"), None);
+    assert_eq!(redis.dump().get("ns:job:j"), None, "nothing half done");
+}
+
+/// Tracking keys on one server, queues on another.
+fn two_servers() -> (Redis, Redis, Store) {
+    let mut tracking = Redis::shared();
+    let queues = Redis::shared();
+    tracking.seed(&space([
+        ("ns:jobs:dead", set(&["j1", "j2"])),
+        ("ns:job:j1", text("{1}")),
+        ("ns:job:j2", text("{2}")),
+    ]));
+    let mut settings = tracking.settings();
+    settings.queues = Some(queues.details());
+    let store = Store::new(&settings, "test");
+    (tracking, queues, store)
+}
+
+#[test]
+fn requeue_across_two_servers_pushes_there_and_releases_here() {
+    let (mut tracking, mut queues, mut store) = two_servers();
+    let returns = [
+        to_queue("j1", "{1+}"),
+        to_queue("gone", "{}"),
+        to_queue("j2", "{2+}"),
+    ];
+    let outcome = store.requeue(b"dead", b"judge", &returns).unwrap();
+    assert_eq!(
+        outcome,
+        Some(vec![Requeued::Yes, Requeued::Gone, Requeued::Yes])
+    );
+    assert_eq!(
+        tracking.dump(),
+        space([("ns:verdict:dead", expiring("judge"))])
+    );
+    assert_eq!(
+        queues.dump(),
+        space([
+            ("queue:q", list(&["{1+}", "{2+}"])),
+            ("queues", set(&["q"]))
+        ])
+    );
+}
+
+#[test]
+fn requeue_across_two_servers_leaves_an_instance_that_beats_alone() {
+    let (mut tracking, mut queues, mut store) = two_servers();
+    tracking.seed(&space([("ns:instance:dead", expiring("17"))]));
+    let before = tracking.dump();
+    let returns = [to_queue("j1", "{1}")];
+    assert_eq!(store.requeue(b"dead", b"judge", &returns).unwrap(), None);
+    assert_eq!((tracking.dump(), queues.dump()), (before, space([])));
+    assert_eq!(
+        store.give_back(b"dead", &returns).unwrap(),
+        [Requeued::Yes],
+        "its owner may"
+    );
+    assert_eq!(queues.queued("q"), 1);
+}
+
+#[test]
+fn requeue_across_two_servers_is_not_repeated_for_the_good_because_of_a_bad_one() {
+    let (_tracking, mut queues, mut store) = two_servers();
+    queues.seed(&space([("queue:odd", text("no list"))]));
+    let mut odd = to_queue("j2", "{2}");
+    odd.queue = b"odd".to_vec();
+    for _ in 0..3 {
+        let _ = store.requeue(b"dead", b"judge", &[to_queue("j1", "{1}"), odd.clone()]);
+    }
+    assert_eq!(queues.queued("q"), 1);
+}
+
+#[test]
+fn requeue_across_two_servers_loses_nothing_while_the_queues_are_away() {
+    let mut tracking = Redis::shared();
+    let mut queues = Redis::own();
+    tracking.seed(&space([("ns:jobs:dead", set(&["j"])), ("ns:job:j", text("{}"))]));
+    let before = tracking.dump();
+    let mut settings = tracking.settings();
+    settings.queues = Some(queues.details());
+    let mut store = Store::new(&settings, "test");
+    queues.away();
+    store
+        .requeue(b"dead", b"judge", &[to_queue("j", "{}")])
+        .unwrap_err();
+    assert_eq!(tracking.dump(), before);
+    queues.back();
+    store
+        .requeue(b"dead", b"judge", &[to_queue("j", "{}")])
+        .unwrap();
+    assert_eq!(queues.queued("q"), 1);
+}

@@ -1,0 +1,528 @@
+//! Each verb of the store: seed keys, run it, compare the whole key space.
+
+mod support;
+
+use std::time::Duration;
+
+use assured_core::store::{Beat, Requeued, Store};
+use support::{
+    ENTRY, Redis, Space, expiring, hash, identity, list, names, record, set, space, text, to_queue,
+};
+
+const TTL: Duration = Duration::from_secs(30);
+const OTHER: &str = r#"{"nonce":"other"}"#;
+
+fn seeded(keys: &Space) -> (Redis, Store) {
+    let mut redis = Redis::shared();
+    redis.seed(keys);
+    let store = redis.store();
+    (redis, store)
+}
+
+/// Instance `a`, as it stands after its claim.
+fn registered() -> Space {
+    space([("ns:instances", hash(&[("a", ENTRY)]))]).beating("a")
+}
+
+/// Instance `dead` without a heartbeat, with two orphans.
+fn orphans() -> Space {
+    space([
+        ("ns:instances", hash(&[("dead", OTHER)])),
+        ("ns:jobs:dead", set(&["j1", "j2"])),
+        ("ns:job:j1", text("{1}")),
+        ("ns:job:j2", text("{2}")),
+    ])
+}
+
+#[test]
+fn claim_takes_a_free_name() {
+    let (mut redis, mut store) = seeded(&space([]));
+    assert!(store.claim(&identity("a"), TTL).unwrap());
+    assert_eq!(redis.dump(), registered());
+}
+
+#[test]
+fn claim_refuses_a_name_with_a_heartbeat() {
+    let before = space([("ns:instance:a", expiring("5"))]);
+    let (mut redis, mut store) = seeded(&before);
+    assert!(!store.claim(&identity("a"), TTL).unwrap());
+    assert_eq!(redis.dump(), before);
+}
+
+#[test]
+fn claim_refuses_a_name_that_still_has_jobs() {
+    let before = space([
+        ("ns:jobs:a", set(&["j"])),
+        ("ns:job:j", text("{}")),
+        ("ns:verdict:a", expiring("judge")),
+    ]);
+    let (mut redis, mut store) = seeded(&before);
+    assert!(!store.claim(&identity("a"), TTL).unwrap());
+    assert_eq!(redis.dump(), before);
+}
+
+#[test]
+fn claim_again_with_the_same_entry_succeeds_whatever_the_instance_holds() {
+    let before = registered().with("ns:jobs:a", set(&["j"]));
+    let (mut redis, mut store) = seeded(&before);
+    assert!(store.claim(&identity("a"), TTL).unwrap());
+    assert_eq!(redis.dump(), before);
+}
+
+#[test]
+fn claim_removes_a_verdict_that_was_meant_for_the_last_owner() {
+    let (mut redis, mut store) = seeded(&space([
+        ("ns:instances", hash(&[("a", OTHER)])),
+        ("ns:verdict:a", expiring("judge")),
+    ]));
+    assert!(store.claim(&identity("a"), TTL).unwrap());
+    assert_eq!(redis.dump(), registered());
+}
+
+#[test]
+fn the_heartbeat_lives_for_its_ttl() {
+    let (mut redis, mut store) = seeded(&space([]));
+    store.claim(&identity("a"), TTL).unwrap();
+    let left: i64 = redis.run(&["PTTL", "ns:instance:a"]);
+    assert!((25_000..=30_000).contains(&left), "{left}");
+    store.beat(&identity("a"), 2 * TTL).unwrap();
+    let left: i64 = redis.run(&["PTTL", "ns:instance:a"]);
+    assert!((55_000..=60_000).contains(&left), "{left}");
+}
+
+#[test]
+fn beat_as_expected() {
+    let (mut redis, mut store) = seeded(&registered());
+    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::Fine);
+    assert_eq!(redis.dump(), registered());
+}
+
+#[test]
+fn beat_after_the_heartbeat_lapsed_unnoticed() {
+    let (mut redis, mut store) = seeded(&registered().without(&["ns:instance:a"]));
+    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::Fine);
+    assert_eq!(redis.dump(), registered());
+}
+
+#[test]
+fn beat_after_a_verdict() {
+    let (_redis, mut store) = seeded(&registered().with("ns:verdict:a", expiring("judge")));
+    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::DeclaredDead);
+}
+
+#[test]
+fn beat_after_redis_lost_everything_registers_again() {
+    let (mut redis, mut store) = seeded(&space([]));
+    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::Forgotten);
+    assert_eq!(redis.dump(), registered());
+}
+
+#[test]
+fn beat_under_a_name_that_another_process_has_taken_changes_nothing() {
+    let before = space([
+        ("ns:instances", hash(&[("a", OTHER)])),
+        ("ns:verdict:a", expiring("judge")),
+    ]);
+    let (mut redis, mut store) = seeded(&before);
+    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::Taken);
+    assert_eq!(redis.dump(), before);
+}
+
+#[test]
+fn holds_wants_claim_and_payload_both() {
+    let (_redis, mut store) = seeded(&space([
+        ("ns:jobs:a", set(&["both", "claim"])),
+        ("ns:job:both", text("{}")),
+        ("ns:job:payload", text("{}")),
+    ]));
+    let held = store
+        .holds(b"a", &names(&["both", "claim", "payload", "none"]))
+        .unwrap();
+    assert_eq!(held, [true, false, false, false]);
+}
+
+#[test]
+fn commit_records_an_attempt() {
+    let (mut redis, mut store) = seeded(&registered());
+    let (_, spares) = store.commit(b"a", &[], &[record("j", "s", "{}")]).unwrap();
+    assert_eq!(spares.unwrap(), [false]);
+    assert_eq!(
+        redis.dump(),
+        registered()
+            .with("ns:jobs:a", set(&["j"]))
+            .with("ns:job:j", text("{}"))
+    );
+}
+
+#[test]
+fn commit_leaves_the_payload_of_another_holder_alone() {
+    let before = registered()
+        .with("ns:jobs:b", set(&["j"]))
+        .with("ns:job:j", text("{theirs}"));
+    let (mut redis, mut store) = seeded(&before);
+    let (_, spares) = store
+        .commit(b"a", &[], &[record("j", "s", "{ours}")])
+        .unwrap();
+    assert_eq!(spares.unwrap(), [true]);
+    assert_eq!(
+        redis.dump(),
+        before
+            .with("ns:jobs:a", set(&["s"]))
+            .with("ns:job:s", text("{ours}"))
+    );
+}
+
+#[test]
+fn commit_sent_again_changes_nothing() {
+    let (mut redis, mut store) = seeded(
+        &registered()
+            .with("ns:jobs:b", set(&["theirs"]))
+            .with("ns:job:theirs", text("{b}")),
+    );
+    let records = [
+        record("j", "s1", "{1}"),
+        record("theirs", "s2", "{2}"),
+        record("own", "own", "{3}"),
+    ];
+    let first = store.commit(b"a", &[], &records).unwrap().1.unwrap();
+    let after = redis.dump();
+    let second = store.commit(b"a", &[], &records).unwrap().1.unwrap();
+    assert_eq!((first, redis.dump()), (second, after));
+}
+
+#[test]
+fn commit_releases_ours_and_nothing_of_another_holder() {
+    let before = registered()
+        .with("ns:jobs:a", set(&["mine", "stays"]))
+        .with("ns:jobs:b", set(&["theirs"]))
+        .with("ns:job:mine", text("{}"))
+        .with("ns:job:stays", text("{}"))
+        .with("ns:job:theirs", text("{b}"));
+    let (mut redis, mut store) = seeded(&before);
+    let releases = names(&["mine", "theirs", "unknown"]);
+    store.commit(b"a", &releases, &[]).unwrap().0.unwrap();
+    assert_eq!(
+        redis.dump(),
+        before
+            .without(&["ns:job:mine"])
+            .with("ns:jobs:a", set(&["stays"]))
+    );
+}
+
+#[test]
+fn commit_releases_before_it_records() {
+    let (mut redis, mut store) = seeded(
+        &registered()
+            .with("ns:jobs:a", set(&["j"]))
+            .with("ns:job:j", text("{old}")),
+    );
+    let (released, recorded) = store
+        .commit(b"a", &names(&["j"]), &[record("j", "s", "{new}")])
+        .unwrap();
+    released.unwrap();
+    assert_eq!(recorded.unwrap(), [false]);
+    assert_eq!(
+        redis.dump(),
+        registered()
+            .with("ns:jobs:a", set(&["j"]))
+            .with("ns:job:j", text("{new}"))
+    );
+}
+
+#[test]
+fn payloads_and_names_may_hold_any_byte() {
+    let (mut redis, mut store) = seeded(&registered());
+    let odd = assured_core::store::Record {
+        name: b"\xff\0 *{}\r\n".to_vec(),
+        spare: b"s".to_vec(),
+        payload: b"\xfe\0".as_slice().into(),
+    };
+    let name = odd.name.clone();
+    store.commit(b"a", &[], &[odd]).unwrap().1.unwrap();
+    assert_eq!(
+        store.payloads(&[name.clone()], 100).unwrap(),
+        [Some(b"\xfe\0".to_vec())]
+    );
+    store.commit(b"a", &[name], &[]).unwrap().0.unwrap();
+    assert_eq!(redis.dump(), registered());
+}
+
+#[test]
+fn requeue_moves_orphans_to_where_they_are_popped_next() {
+    let (mut redis, mut store) = seeded(&orphans().with("queue:q", list(&["waiting"])));
+    let outcome = store
+        .requeue(
+            b"dead",
+            b"judge",
+            &[
+                to_queue("j1", "{1+}"),
+                to_queue("gone", "{}"),
+                to_queue("j2", "{2+}"),
+            ],
+        )
+        .unwrap();
+    assert_eq!(
+        outcome,
+        Some(vec![Requeued::Yes, Requeued::Gone, Requeued::Yes])
+    );
+    assert_eq!(
+        redis.dump(),
+        space([
+            ("ns:instances", hash(&[("dead", OTHER)])),
+            ("ns:verdict:dead", expiring("judge")),
+            ("queue:q", list(&["waiting", "{1+}", "{2+}"])),
+            ("queues", set(&["q"])),
+        ])
+    );
+    assert_eq!(redis.run::<String>(&["RPOP", "queue:q"]), "{2+}");
+}
+
+#[test]
+fn requeue_a_second_time_queues_nothing() {
+    let (mut redis, mut store) = seeded(&orphans());
+    let returns = [to_queue("j1", "{1}"), to_queue("j2", "{2}")];
+    store.requeue(b"dead", b"judge", &returns).unwrap();
+    let after = redis.dump();
+    let outcome = store.requeue(b"dead", b"judge2", &returns).unwrap();
+    assert_eq!(outcome, Some(vec![Requeued::Gone, Requeued::Gone]));
+    assert_eq!(redis.dump(), after, "no second verdict either");
+}
+
+#[test]
+fn requeue_leaves_an_instance_that_beats_alone() {
+    let before = orphans().beating("dead");
+    let (mut redis, mut store) = seeded(&orphans().with("ns:instance:dead", expiring("2000000000")));
+    let outcome = store
+        .requeue(b"dead", b"judge", &[to_queue("j1", "{1}")])
+        .unwrap();
+    assert_eq!(outcome, None);
+    assert_eq!(redis.dump(), before);
+}
+
+#[test]
+fn requeue_leaves_the_payload_of_another_holder_alone() {
+    let before = orphans()
+        .with("ns:jobs:b", set(&["j3"]))
+        .with("ns:job:j3", text("{3}"));
+    let (mut redis, mut store) = seeded(&before);
+    let outcome = store
+        .requeue(b"dead", b"judge", &[to_queue("j3", "{3}")])
+        .unwrap();
+    assert_eq!(outcome, Some(vec![Requeued::Gone]));
+    assert_eq!(redis.dump(), before);
+}
+
+/// A script is not rolled back: what it did before an error stays done.
+#[test]
+fn requeue_into_a_key_that_is_no_queue_loses_nothing() {
+    let before = orphans().with("queue:odd", text("no list"));
+    let (mut redis, mut store) = seeded(&before);
+    let mut odd = to_queue("j1", "{1}");
+    odd.queue = b"odd".to_vec();
+    let _ = store.requeue(b"dead", b"judge", &[odd]);
+    let after = redis.dump();
+    assert_eq!(after.get("ns:jobs:dead"), before.get("ns:jobs:dead"));
+    assert_eq!(after.get("ns:job:j1"), before.get("ns:job:j1"));
+}
+
+#[test]
+fn give_back_works_while_the_owner_beats_and_leaves_no_verdict() {
+    let before = registered()
+        .with("ns:jobs:a", set(&["j", "stays"]))
+        .with("ns:job:j", text("{}"))
+        .with("ns:job:stays", text("{}"));
+    let (mut redis, mut store) = seeded(&before.clone().with("ns:instance:a", expiring("2000000000")));
+    let outcome = store
+        .give_back(b"a", &[to_queue("j", "{}"), to_queue("gone", "{}")])
+        .unwrap();
+    assert_eq!(outcome, [Requeued::Yes, Requeued::Gone]);
+    assert_eq!(
+        redis.dump(),
+        before
+            .without(&["ns:job:j"])
+            .with("ns:jobs:a", set(&["stays"]))
+            .with("queue:q", list(&["{}"]))
+            .with("queues", set(&["q"]))
+    );
+}
+
+#[test]
+fn forget_drops_a_record_only_while_its_payload_is_gone() {
+    let before = orphans().without(&["ns:job:j1"]);
+    let (mut redis, mut store) = seeded(&before);
+    assert!(store.forget(b"dead", b"j1").unwrap());
+    assert!(!store.forget(b"dead", b"j2").unwrap());
+    assert_eq!(redis.dump(), before.with("ns:jobs:dead", set(&["j2"])));
+}
+
+#[test]
+fn retire_leaves_nothing_of_an_idle_instance() {
+    let (mut redis, mut store) = seeded(&registered());
+    assert_eq!(store.retire(&identity("a")).unwrap(), 0);
+    assert_eq!(redis.dump(), space([]));
+}
+
+#[test]
+fn retire_keeps_the_registry_entry_of_what_is_left() {
+    let before = registered()
+        .with("ns:jobs:a", set(&["j"]))
+        .with("ns:job:j", text("{}"));
+    let (mut redis, mut store) = seeded(&before);
+    assert_eq!(store.retire(&identity("a")).unwrap(), 1);
+    assert_eq!(redis.dump(), before.without(&["ns:instance:a"]));
+}
+
+#[test]
+fn retire_under_a_name_that_another_process_has_taken_changes_nothing() {
+    let before = space([("ns:instances", hash(&[("a", OTHER)]))]).beating("a");
+    let (mut redis, mut store) = seeded(&before.clone().with("ns:instance:a", expiring("2000000000")));
+    assert_eq!(store.retire(&identity("a")).unwrap(), 0);
+    assert_eq!(redis.dump(), before);
+}
+
+#[test]
+fn bury_ends_the_dead_and_only_when_nothing_is_left() {
+    let (mut redis, mut store) = seeded(&orphans());
+    assert_eq!(store.bury(b"dead").unwrap(), 2);
+    assert_eq!(redis.dump(), orphans());
+
+    let (mut redis, mut store) = seeded(&space([("ns:instances", hash(&[("dead", OTHER)]))]));
+    assert_eq!(store.bury(b"dead").unwrap(), 0);
+    assert_eq!(redis.dump(), space([]));
+
+    let (mut redis, mut store) = seeded(&registered().with("ns:instance:a", expiring("2000000000")));
+    store.bury(b"a").unwrap();
+    assert_eq!(redis.dump(), registered(), "it beats");
+}
+
+#[test]
+fn the_recovery_lock_has_one_owner() {
+    let (mut redis, mut store) = seeded(&space([]));
+    assert_eq!(store.lock(b"one", TTL).unwrap(), None);
+    assert_eq!(store.lock(b"two", TTL).unwrap(), Some(b"one".to_vec()));
+    assert!(!store.renew_lock(b"two", TTL).unwrap());
+    assert!(!store.free_lock(b"two").unwrap());
+    assert!(!store.take_over_lock(b"three", b"two", TTL).unwrap());
+    assert_eq!(
+        redis.dump(),
+        space([("ns:recovery_lock", expiring("one"))]),
+        "nobody but its owner changed it"
+    );
+
+    assert!(store.take_over_lock(b"one", b"two", TTL).unwrap());
+    assert!(store.renew_lock(b"two", 2 * TTL).unwrap());
+    let left: i64 = redis.run(&["PTTL", "ns:recovery_lock"]);
+    assert!(left > 30_000, "renewed: {left}");
+    assert!(!store.free_lock(b"one").unwrap());
+    assert!(store.free_lock(b"two").unwrap());
+    assert_eq!(redis.dump(), space([]));
+}
+
+#[test]
+fn payloads_stop_at_the_budget_and_always_return_one() {
+    let (_redis, mut store) = seeded(&space([
+        ("ns:job:a", text("12345")),
+        ("ns:job:b", text("12345")),
+        ("ns:job:c", text("12345")),
+    ]));
+    let mut count = |names_: &[&str], budget| store.payloads(&names(names_), budget).unwrap().len();
+    assert_eq!(count(&["a", "b", "c"], 15), 3);
+    assert_eq!(count(&["a", "b", "c"], 14), 2);
+    assert_eq!(count(&["a", "b", "c"], 1), 1);
+    assert_eq!(count(&["none", "a", "b"], 5), 2, "what is gone weighs nothing");
+    assert_eq!(
+        store.payloads(&names(&["none", "a"]), 5).unwrap(),
+        [None, Some(b"12345".to_vec())]
+    );
+}
+
+#[test]
+fn strangers_are_adopted_whatever_their_ids() {
+    let strangers = space([
+        ("ns:jobs:host:12:ab", set(&["j"])),
+        ("ns:jobs:*?[x]", set(&["j"])),
+        ("ns:jobs:known", set(&["j"])),
+        ("ns:instances", hash(&[("known", OTHER)])),
+        ("other:jobs:x", set(&["j"])),
+        ("nsx:jobs:x", set(&["j"])),
+    ]);
+    let (mut redis, mut store) = seeded(&strangers);
+    store.adopt_strangers(|| true).unwrap();
+    let adopted = r#"{"version":"1.x"}"#;
+    assert_eq!(
+        redis.dump(),
+        strangers.with(
+            "ns:instances",
+            hash(&[("known", OTHER), ("host:12:ab", adopted), ("*?[x]", adopted)])
+        )
+    );
+}
+
+#[test]
+fn a_namespace_with_glob_characters_adopts_its_own_only() {
+    let mut redis = Redis::shared();
+    redis.seed(&space([
+        ("n[a-z]*:jobs:mine", set(&["j"])),
+        ("nb1:jobs:theirs", set(&["j"])),
+    ]));
+    let mut settings = redis.settings();
+    settings.namespace = "n[a-z]*".into();
+    let mut store = Store::new(&settings, "test");
+    store.adopt_strangers(|| true).unwrap();
+    let ids: Vec<_> = store.statuses().unwrap().into_iter().map(|s| s.id).collect();
+    assert_eq!(ids, names(&["mine"]));
+}
+
+#[test]
+fn redis_namespace_prefixes_tracking_keys_and_queues() {
+    let mut redis = Redis::shared();
+    redis.seed(&space([
+        ("app:ns:jobs:dead", set(&["j"])),
+        ("app:ns:job:j", text("{}")),
+    ]));
+    let mut settings = redis.settings();
+    settings.tracking.key_prefix = "app:".into();
+    let mut store = Store::new(&settings, "test");
+    store.adopt_strangers(|| true).unwrap();
+    assert_eq!(store.look().unwrap()[0].id, b"dead");
+    store
+        .requeue(b"dead", b"judge", &[to_queue("j", "{}")])
+        .unwrap();
+    store.bury(b"dead").unwrap();
+    assert_eq!(
+        redis.dump(),
+        space([
+            ("app:ns:verdict:dead", expiring("judge")),
+            ("app:queue:q", list(&["{}"])),
+            ("app:queues", set(&["q"])),
+        ])
+    );
+}
+
+#[test]
+fn statuses_and_looks_tell_the_living_from_the_dead() {
+    let (_redis, mut store) = seeded(&space([
+        ("ns:instances", hash(&[("a", ENTRY), ("b:1", OTHER)])),
+        ("ns:instance:a", expiring("17.5")),
+        ("ns:jobs:a", set(&["j1", "j2"])),
+    ]));
+    let mut statuses = store.statuses().unwrap();
+    statuses.sort_by(|x, y| x.id.cmp(&y.id));
+    let seen: Vec<_> = statuses
+        .iter()
+        .map(|s| (s.id.as_slice(), s.beat.as_deref(), s.in_flight))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (b"a".as_slice(), Some(b"17.5".as_slice()), 2),
+            (b"b:1", None, 0)
+        ]
+    );
+    let mut sightings = store.look().unwrap();
+    sightings.sort_by(|x, y| x.id.cmp(&y.id));
+    assert_eq!(
+        sightings.iter().map(|s| s.alive).collect::<Vec<_>>(),
+        [true, false]
+    );
+}

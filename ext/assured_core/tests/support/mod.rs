@@ -1,0 +1,202 @@
+//! A real redis-server, and means to seed and compare whole key spaces.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+mod server;
+mod space;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use assured_core::Bytes;
+use assured_core::identity::Identity;
+use assured_core::settings::{Address, PushBy, RedisDetails, Settings, Timestamps};
+use assured_core::store::{Record, Return, Store};
+
+pub use server::RedisServer;
+pub use space::{Content, Space, expiring, hash, list, set, space, text};
+
+/// How long a condition may take. Far above what a healthy run needs: the machine may be busy.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Registry entry of the instance under test.
+pub const ENTRY: &str = r#"{"nonce":"mine"}"#;
+
+/// What one test works on: a database of its own, so that its whole key space can be compared.
+pub struct Redis {
+    server: Arc<RedisServer>,
+    db: i64,
+    connection: redis::Connection,
+}
+
+impl Redis {
+    /// An empty database of the server that the tests of this binary share.
+    pub fn shared() -> Self {
+        static SERVER: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
+        static LAST_DB: AtomicI64 = AtomicI64::new(0);
+
+        let mut shared = SERVER.lock().unwrap_or_else(|poison| poison.into_inner());
+        let server = shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(RedisServer::start(&[]));
+            *shared = Arc::downgrade(&server);
+            server
+        });
+        Self::on(server, LAST_DB.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// A server of one's own, for tests that disturb it.
+    pub fn own() -> Self {
+        Self::on(Arc::new(RedisServer::start(&[])), 0)
+    }
+
+    fn on(server: Arc<RedisServer>, db: i64) -> Self {
+        let connection = server.connect(db);
+        Self {
+            server,
+            db,
+            connection,
+        }
+    }
+
+    /// Kills the server; a new, empty one takes its port when `back` is called.
+    pub fn away(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts a server, empty, on the port of the one that [`Redis::away`] killed.
+    pub fn back(&mut self) {
+        self.server.start_again();
+        self.connection = self.server.connect(self.db);
+    }
+
+    /// Stops the server's process from running: connections stay open and nothing is answered.
+    pub fn freeze(&self) {
+        self.server.signal(libc::SIGSTOP);
+    }
+
+    /// Lets a frozen server run again.
+    pub fn thaw(&self) {
+        self.server.signal(libc::SIGCONT);
+    }
+
+    pub fn details(&self) -> RedisDetails {
+        RedisDetails {
+            address: Address::Tcp("127.0.0.1".into(), self.server.port()),
+            db: self.db,
+            username: None,
+            password: None,
+            connect_timeout: Duration::from_secs(2),
+            read_timeout: Duration::from_secs(2),
+            write_timeout: Duration::from_secs(2),
+            key_prefix: String::new(),
+        }
+    }
+
+    /// Settings of an instance with a nonce of its own.
+    pub fn settings(&self) -> Settings {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let nonce = format!("n{}", LAST.fetch_add(1, Ordering::Relaxed));
+        Settings {
+            namespace: "ns".into(),
+            instance_name: Some(format!("name-{nonce}")),
+            hostname: "host".into(),
+            pid: std::process::id(),
+            nonce,
+            version: "2".into(),
+            heartbeat_interval: Duration::from_millis(200),
+            heartbeat_ttl: Duration::from_millis(1000),
+            recovery_lock_ttl: Duration::from_secs(5),
+            track_timeout: Duration::from_secs(2),
+            auto_recovery: true,
+            push_by: PushBy::Engine,
+            timestamps: Timestamps::IntegerMillis,
+            tracking: self.details(),
+            queues: None,
+        }
+    }
+
+    pub fn store(&self) -> Store {
+        Store::new(&self.settings(), "test")
+    }
+
+    /// Runs one command, given as words.
+    pub fn run<T: redis::FromRedisValue>(&mut self, words: &[&str]) -> T {
+        let mut cmd = redis::cmd(words[0]);
+        for word in &words[1..] {
+            cmd.arg(word);
+        }
+        cmd.query(&mut self.connection)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Writes keys.
+    pub fn seed(&mut self, keys: &Space) {
+        keys.write(&mut self.connection);
+    }
+
+    /// The whole key space of this database.
+    pub fn dump(&mut self) -> Space {
+        Space::read(&mut self.connection)
+    }
+
+    /// Length of a queue.
+    pub fn queued(&mut self, queue: &str) -> usize {
+        self.run(&["LLEN", &format!("queue:{queue}")])
+    }
+
+    /// Waits until the key space is as it should be.
+    pub fn becomes(&mut self, expected: &Space) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let found = self.dump();
+            if found == *expected {
+                return;
+            }
+            if Instant::now() > deadline {
+                assert_eq!(found, *expected, "the key space did not become as expected");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Waits until `condition` holds.
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The instance under test.
+pub fn identity(id: &str) -> Identity {
+    Identity {
+        id: id.into(),
+        entry: ENTRY.into(),
+    }
+}
+
+/// An attempt to record.
+pub fn record(name: &str, spare: &str, payload: &str) -> Record {
+    Record {
+        name: name.into(),
+        spare: spare.into(),
+        payload: payload.as_bytes().into(),
+    }
+}
+
+/// A record on its way into the queue `q`.
+pub fn to_queue(name: &str, payload: &str) -> Return {
+    Return {
+        name: name.into(),
+        queue: b"q".to_vec(),
+        payload: payload.into(),
+    }
+}
+
+/// Names as the store wants them.
+pub fn names(names: &[&str]) -> Vec<Bytes> {
+    names.iter().map(|name| Bytes::from(*name)).collect()
+}

@@ -1,0 +1,83 @@
+# frozen_string_literal: true
+
+RSpec.describe "A process that boots" do
+  def our_connections
+    redis.client(:list).count { |client| client["name"].start_with?("sidekiq-assured-jobs:") }
+  end
+
+  it "has one hook and one set of threads, however often it was configured" do
+    app = File.expand_path("../support/app_configured_often.rb", __dir__)
+    start_sidekiq(app:)
+
+    wait_until("hooks are counted") { redis.exists?("hooks") }
+    expect(JSON.parse(redis.get("hooks"))).to eq("middleware" => 1, "startup" => 1)
+    wait_until("all threads are connected") { our_connections.positive? }
+    push("AssuredJob", "a", 0)
+    wait_until("a job has run") { finished.key?("a") }
+    expect(our_connections).to be <= 3
+    expect(registered.size).to eq(1)
+  end
+
+  it "opens nothing when it is a web or console process" do
+    output = run_ruby(<<~RUBY)
+      require "sidekiq-assured-jobs"
+      class ChargeCard
+        include Sidekiq::Job
+        include Sidekiq::AssuredJobs::Worker
+      end
+      Sidekiq::AssuredJobs.configure { |config| config.heartbeat_interval = 1 }
+      sockets = Dir.children("/proc/self/fd").count { |fd| File.socket?("/proc/self/fd/\#{fd}") }
+      p Thread.list.size, Dir.children("/proc/self/task").size, sockets
+      ChargeCard.perform_async
+      p Sidekiq.redis { |redis| redis.client(:list).count { |client| client["name"].start_with?("sidekiq-assured") } }
+    RUBY
+    # One Ruby thread; the interpreter may run a timer thread of its own.
+    expect(output.lines.reject { |line| line.include?("sadd") }.map(&:to_i)).to match([1, be <= 2, 0, 0])
+    expect(own_keys).to be_empty
+  end
+
+  {
+    "a variable of the wrong type" => [{ "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "often" },
+                                       /ASSURED_JOBS_HEARTBEAT_INTERVAL is "often"/],
+    "an empty namespace" => [{ "ASSURED_JOBS_NS" => "" }, /ASSURED_JOBS_NS is ""/],
+    "a TTL below the interval" => [{ "ASSURED_JOBS_HEARTBEAT_TTL" => "0.1" }, /ASSURED_JOBS_HEARTBEAT_TTL is 0.1/],
+    "a Redis option that cannot be honoured" =>
+      [{ "ASSURED_JOBS_REDIS_OPTIONS" => '{"url":"rediss://127.0.0.1"}' }, /redis_options: ssl is not supported/]
+  }.each do |what, (env, message)|
+    it "ends with a ConfigurationError given #{what}" do
+      process = spawn_sidekiq(env:)
+      expect(process.wait_for_exit).not_to be_success
+      expect(process.log).to match(/ConfigurationError/).and match(message)
+    end
+  end
+
+  context "when the Redis of redis_options rejects the password" do
+    let(:locked) { RedisServer.new("--requirepass", "right") }
+
+    after { locked.remove }
+
+    it "goes on as Sidekiq does, says so once, and works as soon as it is let in" do
+      options = JSON.generate(url: locked.url, password: "wrong")
+      process = spawn_sidekiq(env: { "ASSURED_JOBS_REDIS_OPTIONS" => options, "ASSURED_JOBS_TRACK_TIMEOUT" => "0.2" })
+      push("AssuredJob", "a", 0)
+      wait_until("the job runs all the same") { finished.key?("a") }
+      expect(process.log.scan("Redis fails").size).to eq(1)
+      expect(process.log).to match(/Redis fails \(connect: .*(WRONGPASS|invalid username-password|authentication)/i)
+
+      admin = Redis.new(url: locked.url, password: "right")
+      admin.config(:set, "requirepass", "wrong")
+      wait_until("it has registered", within: 20) { admin.hlen(key("instances")) == 1 }
+      admin.close
+    end
+  end
+
+  it "goes on when the host of redis_options is unknown, and names it" do
+    options = JSON.generate(host: "no-such-host.invalid", port: 6379)
+    process = spawn_sidekiq(env: { "ASSURED_JOBS_REDIS_OPTIONS" => options, "ASSURED_JOBS_TRACK_TIMEOUT" => "0.2" })
+    push("AssuredJob", "a", 0)
+
+    wait_until("the job runs all the same", within: 30) { finished.key?("a") }
+    expect(process.log.scan("Redis fails").size).to eq(1)
+    expect(process.log).to include("no-such-host.invalid:6379")
+  end
+end

@@ -1,0 +1,102 @@
+# frozen_string_literal: true
+
+require_relative "../support/slow_proxy"
+
+RSpec.describe "Recovery by a Sidekiq process" do
+  let(:with_middleware) { File.expand_path("../support/app_with_client_middleware.rb", __dir__) }
+  # Nobody works on this queue: what is recovered stays there to be counted.
+  let(:parked) { ["-q", "other"] }
+
+  def parked_jids
+    queued("parked").map { |job| job["jid"] }
+  end
+
+  it "brings back what a process of the 1.x gem left behind" do
+    seed_orphans("1.x-instance", payloads(%w[a b c]))
+    start_sidekiq
+
+    wait_until("the orphans are finished") { finished.keys.sort == %w[a b c] }
+    expect(started.values).to all(eq(1))
+    wait_until("the dead instance is forgotten") { !registered.include?("1.x-instance") }
+    expect(redis.exists?(key("jobs:1.x-instance"))).to be(false)
+  end
+
+  it "leaves a 1.x process alone while that one beats" do
+    redis.set(key("instance:1.x-instance"), Time.now.to_f)
+    seed_orphans("1.x-instance", payloads(%w[a]))
+    start_sidekiq
+    wait_until("it is known") { registered.include?("1.x-instance") }
+    push("AssuredJob", "other", 4)
+
+    wait_until("a job longer than every TTL is finished") { finished.key?("other") }
+    expect(started).not_to have_key("a")
+  end
+
+  it "marks what it recovers, and leaves the rest of the payload as it is" do
+    odd = '{"queue":"parked","args":[[],{},12345678901234567890123,1.50],"class":"X","jid":"odd","enqueued_at":1.5}'
+    seed_orphans("dead", "odd" => odd)
+    start_sidekiq(args: parked)
+
+    payload = wait_until("it is queued") { redis.lindex("queue:parked", 0) }
+    expect(payload).to match(
+      /\A#{Regexp.escape(odd.delete_suffix('1.5}'))}\d+\.\d{6},"assured_recoveries":1}\z/
+    )
+  end
+
+  it "recovers what it can when orphans are bad, and keeps and logs the others" do
+    orphans = payloads((1..7).map(&:to_s), args: ->(jid) { [jid, 0] })
+    orphans.merge!(payloads(%w[refused], args: ->(_) { ["refuse", 0] }))
+    orphans.merge!(payloads(%w[raised], args: ->(_) { ["raise", 0] }))
+    orphans["unparsable"] = "{\"class\":"
+    seed_orphans("dead", orphans)
+    process = start_sidekiq(app: with_middleware)
+
+    wait_until("seven are finished") { finished.keys.sort == (1..7).map(&:to_s) }
+    wait_until("three are logged") { process.log.scan("cannot be recovered and stays recorded").size == 3 }
+    expect(redis.smembers(key("jobs:dead"))).to contain_exactly("unparsable", "refused", "raised")
+    expect(redis.get(key("job:unparsable"))).to eq("{\"class\":")
+    expect(process.log).to include("refused by client middleware", "the middleware is out of order", "EOF while")
+    expect(started.values).to all(eq(1))
+  end
+
+  it "shows each orphan to client middleware, with its jid" do
+    seed_orphans("dead", payloads(%w[a b], queue: "parked"))
+    start_sidekiq(app: with_middleware, args: parked)
+
+    wait_until("both are queued") { parked_jids.sort == %w[a b] }
+    expect(redis.lrange("middleware:saw", 0, -1)).to contain_exactly("a", "b")
+  end
+
+  shared_examples "a recovery that is interrupted" do
+    it "loses none of 500 orphans and queues none twice" do
+      jids = (1..500).map(&:to_s)
+      seed_orphans("dead", payloads(jids, queue: "parked"))
+      recoverer = spawn_sidekiq(**interrupted, args: parked)
+      wait_until("the recovery is in the middle", within: 30) { redis.llen("queue:parked").between?(50, 450) }
+      recoverer.kill
+      done = redis.llen("queue:parked")
+      expect(done).to be_between(50, 499)
+      expect(redis.scard(key("jobs:dead"))).to eq(500 - done)
+
+      start_sidekiq(args: parked)
+      wait_until("the rest is recovered", within: 30) { redis.scard(key("jobs:dead")).zero? }
+      expect(parked_jids).to match_array(jids)
+      expect(redis.keys(key("job:*"))).to be_empty
+    end
+  end
+
+  context "when the recovering process is killed, without client middleware" do
+    let(:proxy) { SlowProxy.new(redis_server.port, delay: 0.05) }
+    let(:interrupted) { { url: proxy.url } }
+
+    after { proxy.close }
+
+    it_behaves_like "a recovery that is interrupted"
+  end
+
+  context "when the recovering process is killed, with client middleware" do
+    let(:interrupted) { { app: with_middleware, env: { "SPEC_MIDDLEWARE_SECONDS" => "0.005" } } }
+
+    it_behaves_like "a recovery that is interrupted"
+  end
+end
