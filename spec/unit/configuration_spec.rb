@@ -18,7 +18,7 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
       configuration(
         "ASSURED_JOBS_INSTANCE_ID" => "pod", "ASSURED_JOBS_NS" => "ns", "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "5",
         "ASSURED_JOBS_HEARTBEAT_TTL" => "12.5", "ASSURED_JOBS_RECOVERY_LOCK_TTL" => "60",
-        "ASSURED_JOBS_AUTO_RECOVERY_ENABLED" => "false", "ASSURED_JOBS_REDIS_OPTIONS" => '{"db":3}',
+        "ASSURED_JOBS_AUTO_RECOVERY" => "false", "ASSURED_JOBS_REDIS_OPTIONS" => '{"db":3}',
         "ASSURED_JOBS_DELAYED_RECOVERY_INTERVAL" => "0", "ASSURED_JOBS_DELAYED_RECOVERY_COUNT" => "4",
         "ASSURED_JOBS_TRACK_TIMEOUT" => "0"
       )
@@ -30,7 +30,7 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
   end
 
   it "prefers code to the environment, also where code says false or nil" do
-    config = configuration("ASSURED_JOBS_AUTO_RECOVERY_ENABLED" => "true", "ASSURED_JOBS_INSTANCE_ID" => "pod")
+    config = configuration("ASSURED_JOBS_AUTO_RECOVERY" => "true", "ASSURED_JOBS_INSTANCE_ID" => "pod")
     config.auto_recovery_enabled = false
     config.instance_id = nil
 
@@ -38,7 +38,7 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
   end
 
   {
-    namespace: ["", nil, :symbol, 3], instance_id: ["", 7], heartbeat_interval: [0, -1, "15", nil, Float::NAN],
+    namespace: ["", nil, :symbol, 3], instance_id: ["", 7], heartbeat_interval: [0, -1, "15", nil, Float::NAN, 86_401],
     heartbeat_ttl: [0, Float::INFINITY, "45"], recovery_lock_ttl: [-300, nil], track_timeout: [-1, "5"],
     auto_recovery_enabled: [nil, "yes", 1], redis_options: ["redis://localhost", []], logger: ["stdout"],
     delayed_recovery_interval: [-1], delayed_recovery_count: [1.5, -1]
@@ -54,7 +54,7 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
 
   {
     "ASSURED_JOBS_NS" => "", "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "soon", "ASSURED_JOBS_HEARTBEAT_TTL" => "-45",
-    "ASSURED_JOBS_AUTO_RECOVERY_ENABLED" => "maybe", "ASSURED_JOBS_REDIS_OPTIONS" => "{db: 3}",
+    "ASSURED_JOBS_AUTO_RECOVERY" => "maybe", "ASSURED_JOBS_REDIS_OPTIONS" => "{db: 3}",
     "ASSURED_JOBS_DELAYED_RECOVERY_COUNT" => "1.5"
   }.each do |variable, value|
     it "refuses #{value.inspect} in #{variable}, naming the variable" do

@@ -1,8 +1,6 @@
 //! One socket to Redis: opens it, sends a batch, reads the replies.
 
-use redis::{
-    Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, Value,
-};
+use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, Value};
 
 use crate::error::{Error, Remedy, Result};
 use crate::settings::{Address, RedisDetails};
@@ -25,21 +23,12 @@ impl Connection {
             error
         };
         let client = Client::open(info(details).map_err(failed)?).map_err(failed)?;
-        let mut inner = client
-            .get_connection_with_timeout(details.connect_timeout)
-            .map_err(failed)?;
+        let mut inner = client.get_connection_with_timeout(details.connect_timeout).map_err(failed)?;
         // The crate clears both timeouts after connecting, and then would wait for ever.
-        inner
-            .set_read_timeout(Some(details.read_timeout))
-            .map_err(failed)?;
-        inner
-            .set_write_timeout(Some(details.write_timeout))
-            .map_err(failed)?;
+        inner.set_read_timeout(Some(details.read_timeout)).map_err(failed)?;
+        inner.set_write_timeout(Some(details.write_timeout)).map_err(failed)?;
         // An ACL may forbid CLIENT; the name is a courtesy to whoever reads CLIENT LIST.
-        let _ = redis::cmd("CLIENT")
-            .arg("SETNAME")
-            .arg(name)
-            .query::<()>(&mut inner);
+        let _ = redis::cmd("CLIENT").arg("SETNAME").arg(name).query::<()>(&mut inner);
         Ok(Self { inner })
     }
 
@@ -60,10 +49,7 @@ impl Connection {
         cmds.iter()
             .map(|_| self.inner.recv_response())
             .collect::<std::result::Result<_, _>>()
-            .map_err(|error| Error {
-                remedy: Remedy::Reconnect,
-                ..failed(error)
-            })
+            .map_err(|error| Error { remedy: Remedy::Reconnect, ..failed(error) })
     }
 }
 
@@ -73,9 +59,7 @@ fn info(details: &RedisDetails) -> redis::RedisResult<ConnectionInfo> {
         Address::Unix(path) => ConnectionAddr::Unix(path.into()),
     };
     // CLIENT SETINFO costs two more replies, each with a timeout of its own.
-    let mut redis = RedisConnectionInfo::default()
-        .set_db(details.db)
-        .set_skip_set_lib_name();
+    let mut redis = RedisConnectionInfo::default().set_db(details.db).set_skip_set_lib_name();
     if let Some(username) = &details.username {
         redis = redis.set_username(username);
     }

@@ -15,7 +15,7 @@ use crate::recovery::{Decision, Push};
 use crate::registry::{Registry, Token};
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::sweeper::{Answer, Sweeper};
+use crate::sweeper::{Answer, Sweeper, refuse};
 use crate::threads::{Alarm, spawn};
 use crate::waiter::{Waiter, Woken};
 
@@ -45,16 +45,18 @@ impl Engine {
         let settings = Arc::new(settings);
         let registry = Arc::new(Registry::new(&settings.nonce));
         let events = Arc::new(Events::default());
+        let alarms = Alarms::default();
         Self {
             identity: Arc::default(),
-            pipeline: Arc::new(Pipeline::new(Arc::clone(&registry), Arc::clone(&events))),
+            pipeline: Arc::new(Pipeline::new(
+                Arc::clone(&registry),
+                Arc::clone(&events),
+                Arc::clone(&alarms.heartbeat),
+            )),
             push: Arc::default(),
             outage: Arc::default(),
-            pulse: Arc::new(Pulse::new(
-                settings.heartbeat_interval,
-                settings.heartbeat_ttl,
-            )),
-            alarms: Alarms::default(),
+            pulse: Arc::new(Pulse::new(settings.heartbeat_interval, settings.heartbeat_ttl)),
+            alarms,
             farewell: Arc::default(),
             sweeps: Arc::default(),
             registry,
@@ -91,9 +93,7 @@ impl Engine {
             alarm: Arc::clone(&self.alarms.heartbeat),
             farewell: Arc::clone(&self.farewell),
         };
-        spawn("saj-heartbeat", Arc::clone(&self.events), move || {
-            heartbeat.serve()
-        });
+        spawn("saj-heartbeat", Arc::clone(&self.events), move || heartbeat.serve());
     }
 
     fn spawn_pipeline(&self) {
@@ -118,16 +118,12 @@ impl Engine {
             requests: Arc::clone(&self.sweeps),
             periodic,
         };
-        spawn("saj-sweeper", Arc::clone(&self.events), move || {
-            sweeper.serve()
-        });
+        spawn("saj-sweeper", Arc::clone(&self.events), move || sweeper.serve());
     }
 
     /// The instance id, once it is claimed; waits for that at most for `limit`.
     pub fn instance_id(&self, limit: Duration) -> Option<Bytes> {
-        self.identity
-            .wait(limit)
-            .map(|identity| identity.id.clone())
+        self.identity.wait(limit).map(|identity| identity.id.clone())
     }
 
     /// How long `track` may wait for Redis.
@@ -149,19 +145,13 @@ impl Engine {
         self.pipeline.release(token);
     }
 
-    /// Ends an attempt after a delay.
-    pub fn release_later(&self, token: Token, delay: Duration) {
-        self.pipeline.release_later(token, delay);
-    }
-
     /// The attempt that runs exactly this payload, if any.
     pub fn find(&self, payload: &[u8]) -> Option<Token> {
         self.registry.find(payload)
     }
 
-    /// Puts attempts back into their queues and releases them, in one step each. The answer says for each
-    /// whether it was held by this process.
-    pub fn give_back(&self, tokens: Vec<Token>) -> Arc<Waiter<Vec<bool>>> {
+    /// Puts attempts back into their queues and releases them, in one step each.
+    pub fn give_back(&self, tokens: Vec<Token>) -> Arc<Waiter<()>> {
         let waiter = Waiter::new();
         self.pipeline.give_back(tokens, Arc::clone(&waiter));
         waiter
@@ -179,6 +169,9 @@ impl Engine {
         let waiter = Waiter::new();
         self.sweeps.lock().push(Arc::clone(&waiter));
         self.alarms.sweeper.nudge();
+        if self.alarms.sweeper.stopped() {
+            refuse(&self.sweeps);
+        }
         waiter
     }
 
@@ -198,30 +191,26 @@ impl Engine {
     }
 
     /// Ends the engine cleanly: sends what is pending, hands over what is left, and takes the instance out
-    /// of the registry. Returns how many records it leaves to the others' sweeps, which is more than
-    /// none only if Redis did not answer in time.
-    pub fn stop(&self, limit: Duration) -> u64 {
+    /// of the registry. Returns how many records it leaves to the others' sweeps; `None` when Redis did not
+    /// answer in time, so that the others have to wait for the TTL.
+    pub fn stop(&self, limit: Duration) -> Option<u64> {
         let deadline = Some(Instant::now() + limit);
         self.alarms.sweeper.stop();
-        self.pipeline.release_late_ones();
-        let held = || self.registry.len() as u64;
-        let left = match self.instance_id(limit) {
-            None => held(),
-            Some(_) if self.hand_over(deadline) => {
+        self.pipeline.close();
+        let done = match self.registry.tokens() {
+            tokens if tokens.is_empty() => self.flush(),
+            tokens => self.give_back(tokens),
+        };
+        // Without an identity nothing was ever recorded.
+        let left = match self.identity.get() {
+            None => Some(0),
+            Some(_) if done.wait(deadline) == Woken::Answered(()) => {
                 self.farewell.ask(&self.alarms.heartbeat, deadline)
             }
-            // The heartbeat ends with the process; its TTL then tells the others.
-            Some(_) => held(),
+            Some(_) => None,
         };
         self.shut_down();
         left
-    }
-
-    fn hand_over(&self, deadline: Option<Instant>) -> bool {
-        match self.registry.tokens() {
-            tokens if tokens.is_empty() => self.flush().wait(deadline) == Woken::Answered(()),
-            tokens => matches!(self.give_back(tokens).wait(deadline), Woken::Answered(_)),
-        }
     }
 
     fn shut_down(&self) {

@@ -24,6 +24,8 @@ pub enum Remedy {
     Wait,
     /// The server does not know a script: load it and send again.
     LoadScripts,
+    /// The instance id belongs to another process now: beat, which claims another one, then try again.
+    Reclaim,
     /// Nothing gets better by itself (wrong password, missing permission): say so, try again slowly.
     TellUser,
 }
@@ -43,11 +45,7 @@ impl Error {
                 None => Remedy::Reconnect,
             },
         };
-        Self {
-            doing,
-            remedy,
-            message: error.to_string(),
-        }
+        Self { doing, remedy, message: error.to_string() }
     }
 
     /// An error that the server replied with.
@@ -56,25 +54,18 @@ impl Error {
             Some(details) => format!("{} {details}", error.code()),
             None => error.code().to_owned(),
         };
-        Self {
-            doing,
-            remedy: Self::remedy_for(error.code()),
-            message,
-        }
+        Self { doing, remedy: Self::remedy_for(error.code()), message }
     }
 
     /// A reply of a shape that no Redis sends to this command.
     pub fn reply(doing: &'static str, message: impl fmt::Display) -> Self {
-        Self {
-            doing,
-            remedy: Remedy::Reconnect,
-            message: format!("unexpected reply: {message}"),
-        }
+        Self { doing, remedy: Remedy::Reconnect, message: format!("unexpected reply: {message}") }
     }
 
     fn remedy_for(code: &str) -> Remedy {
         match code {
             "NOSCRIPT" => Remedy::LoadScripts,
+            "TAKEN" => Remedy::Reclaim,
             // The master may have moved: a new connection asks for it again.
             "READONLY" | "UNBLOCKED" => Remedy::Reconnect,
             "NOAUTH" | "WRONGPASS" | "NOPERM" | "EXECABORT" => Remedy::TellUser,

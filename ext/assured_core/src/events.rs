@@ -73,10 +73,7 @@ impl Events {
 
     /// Adds orphans for Ruby to push. Never dropped: the sender waits for the answer before it sends more.
     pub fn push_orphans(&self, batch: u64, orphans: Vec<Orphan>) {
-        self.state
-            .lock()
-            .queue
-            .push_back(Event::Orphans(batch, orphans));
+        self.state.lock().queue.push_back(Event::Orphans(batch, orphans));
         self.changed.notify_all();
     }
 
@@ -88,10 +85,7 @@ impl Events {
                 let mut batch: Vec<_> = state.queue.drain(..).collect();
                 let dropped = self.dropped.swap(0, Ordering::Relaxed);
                 if dropped > 0 {
-                    batch.push(Event::Log(
-                        Level::Warn,
-                        format!("{dropped} log lines were dropped"),
-                    ));
+                    batch.push(Event::Log(Level::Warn, format!("{dropped} log lines were dropped")));
                 }
                 return Woken::Answered(batch);
             }

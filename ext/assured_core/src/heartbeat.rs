@@ -1,18 +1,20 @@
 //! Keeps this process alive in the eyes of the others, and its mirror in Redis complete.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::Bytes;
 use crate::backoff::Backoff;
 use crate::error::{Error, Remedy, Result};
 use crate::events::{Events, Level};
-use crate::identity::{Candidates, Identity, SharedIdentity};
+use crate::identity::{Candidates, SharedIdentity};
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
-use crate::registry::{Mirrored, Registry};
+use crate::registry::{Attempt, Mirrored, Registry};
 use crate::settings::Settings;
 use crate::store::{Beat, Store};
 use crate::threads::Alarm;
@@ -46,46 +48,65 @@ impl Heartbeat {
         let slack = self.settings.heartbeat_ttl - self.settings.heartbeat_interval;
         let mut store = Store::impatient(&self.settings, "heartbeat", slack / 3);
         let mut candidates = Candidates::new(&self.settings);
-        let mut backoff =
-            Backoff::new((self.settings.heartbeat_interval / 5).min(Duration::from_secs(1)));
+        let mut strays = HashSet::new();
+        let mut backoff = Backoff::new((self.settings.heartbeat_interval / 5).min(Duration::from_secs(1)));
         while !self.alarm.stopped() {
             let began = Instant::now();
-            match self.beat(&mut store, &mut candidates) {
+            match self.beat(&mut store, &mut candidates, &mut strays) {
                 Ok(()) => {
                     self.outage.ended(&self.events);
                     backoff.reset();
-                    self.alarm
-                        .sleep_until(began + self.settings.heartbeat_interval);
+                    self.alarm.sleep_until(began + self.settings.heartbeat_interval);
                 }
                 Err(error) => {
                     self.outage.began(&self.events, &error);
-                    let slowly = if error.remedy == Remedy::TellUser {
-                        5
-                    } else {
-                        1
-                    };
+                    let slowly = if error.remedy == Remedy::TellUser { 5 } else { 1 };
                     self.alarm.sleep(backoff.next_wait() * slowly);
                 }
             }
         }
-        self.farewell
-            .answer(|| store.retire(&*self.identity.get()?).ok());
+        self.farewell.answer(|| store.retire(&*self.identity.get()?).ok());
     }
 
-    fn beat(&self, store: &mut Store, candidates: &mut Candidates) -> Result<()> {
+    fn beat(
+        &self,
+        store: &mut Store,
+        candidates: &mut Candidates,
+        strays: &mut HashSet<Bytes>,
+    ) -> Result<()> {
         let Some(identity) = self.identity.get() else {
             return self.claim(store, candidates);
         };
+        // Taken before the beat: what is released meanwhile is missing rightly, and no longer held.
+        let attempts = self.registry.mirrored();
+        let names: Vec<_> = attempts.iter().map(|attempt| attempt.name.clone()).collect();
         let sent = Instant::now();
-        let outcome = store.beat(&identity, self.settings.heartbeat_ttl)?;
-        if outcome == Beat::Taken {
-            // The name was free for somebody else only because all our records had been recovered.
-            self.lose(&self.registry.mirrored());
-            candidates.refuse();
-            return self.claim(store, candidates);
+        match store.beat(&identity, self.settings.heartbeat_ttl, &names)? {
+            Beat::Taken => {
+                // The name was free for somebody else only because all our records had been recovered.
+                self.lose(&attempts);
+                candidates.refuse();
+                self.claim(store, candidates)
+            }
+            Beat::Ours { verdict, records, payloads } => {
+                self.pulse.beat(sent);
+                let missing: Vec<_> = attempts
+                    .into_iter()
+                    .zip(payloads)
+                    .filter(|(attempt, payload)| !(*payload && records.contains(&attempt.name)))
+                    .map(|(attempt, _)| attempt)
+                    .collect();
+                match verdict {
+                    Some(verdict) => {
+                        self.lose(&missing);
+                        store.clear_verdict(&identity.id, &verdict)?;
+                    }
+                    None => self.restore(&missing),
+                }
+                self.release_strays(records, strays);
+                Ok(())
+            }
         }
-        self.pulse.beat(sent);
-        self.repair(store, &identity, outcome)
     }
 
     fn claim(&self, store: &mut Store, candidates: &mut Candidates) -> Result<()> {
@@ -94,8 +115,7 @@ impl Heartbeat {
             let sent = Instant::now();
             if store.claim(&identity, self.settings.heartbeat_ttl)? {
                 let id = String::from_utf8_lossy(&identity.id).into_owned();
-                self.events
-                    .log(Level::Info, format!("instance {id} started"));
+                self.events.log(Level::Info, format!("instance {id} started"));
                 self.identity.set(identity);
                 self.pulse.beat(sent);
                 return Ok(());
@@ -111,43 +131,31 @@ impl Heartbeat {
         }
     }
 
-    /// Compares the mirror with the registry. What is missing was recovered by others if they declared us
-    /// dead; otherwise Redis lost it, and it is written anew.
-    fn repair(&self, store: &mut Store, identity: &Identity, outcome: Beat) -> Result<()> {
-        let attempts = self.registry.mirrored();
-        let names: Vec<_> = attempts
-            .iter()
-            .map(|attempt| attempt.name.clone())
-            .collect();
-        let held = store.holds(&identity.id, &names)?;
-        let missing: Vec<_> = attempts
-            .into_iter()
-            .zip(held)
-            .filter(|(_, held)| !held)
-            .map(|(attempt, _)| attempt)
-            .collect();
-        if outcome == Beat::DeclaredDead {
-            self.lose(&missing);
-            return Ok(());
+    /// Writes records anew that Redis lost: nobody declared this instance dead, so nobody recovered them.
+    fn restore(&self, missing: &[Attempt]) {
+        // Released since the snapshot: missing because it should be.
+        let held = || missing.iter().filter(|attempt| self.registry.get(attempt.token).is_some());
+        let count = held().count();
+        if count > 0 {
+            held().for_each(|attempt| self.pipeline.track(attempt.token, None));
+            let message =
+                format!("Redis had lost {count} in-flight jobs of this instance; they are recorded anew");
+            self.events.log(Level::Warn, message);
         }
-        let mut restored = 0;
-        for attempt in &missing {
-            // Released since the snapshot: then it is missing because it should be.
-            if self.registry.get(attempt.token).is_some() {
-                self.pipeline.track(attempt.token, None);
-                restored += 1;
-            }
-        }
-        if outcome == Beat::Forgotten || restored > 0 {
-            self.events.log(
-                Level::Warn,
-                format!("Redis had lost records of this instance; {restored} in-flight jobs are recorded anew"),
-            );
-        }
-        Ok(())
     }
 
-    fn lose(&self, attempts: &[crate::registry::Attempt]) {
+    /// Removes records that nobody in this process knows of: a lost reply, or a Redis that lost a release,
+    /// leaves them behind. Two beats in a row, because a release may be on its way.
+    fn release_strays(&self, records: HashSet<Bytes>, strays: &mut HashSet<Bytes>) {
+        let unknown: HashSet<_> = records.into_iter().filter(|name| !self.registry.knows(name)).collect();
+        let twice: Vec<_> = unknown.intersection(strays).cloned().collect();
+        if !twice.is_empty() {
+            self.pipeline.release_unknown(twice);
+        }
+        *strays = unknown;
+    }
+
+    fn lose(&self, attempts: &[Attempt]) {
         for attempt in attempts {
             self.registry.set_mirrored(attempt.token, Mirrored::Lost);
         }
@@ -156,11 +164,7 @@ impl Heartbeat {
             format!(
                 "this instance was declared dead; {} running jobs were given to others: {}",
                 attempts.len(),
-                attempts
-                    .iter()
-                    .map(|a| String::from_utf8_lossy(&a.name))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                attempts.iter().map(|a| String::from_utf8_lossy(&a.name)).collect::<Vec<_>>().join(", ")
             ),
         );
     }
@@ -171,32 +175,30 @@ impl Heartbeat {
 #[derive(Debug)]
 pub struct Farewell {
     asked: AtomicBool,
-    left: Arc<Waiter<u64>>,
+    left: Arc<Waiter<Option<u64>>>,
 }
 
 impl Default for Farewell {
     fn default() -> Self {
-        Self {
-            asked: AtomicBool::new(false),
-            left: Waiter::new(),
-        }
+        Self { asked: AtomicBool::new(false), left: Waiter::new() }
     }
 }
 
 impl Farewell {
-    /// Ends the heartbeat thread and waits for how many records the instance leaves.
-    pub fn ask(&self, alarm: &Alarm, deadline: Option<Instant>) -> u64 {
+    /// Ends the heartbeat thread and waits for how many records the instance leaves. `None`: Redis did not
+    /// answer, and the others will notice the end by the TTL.
+    pub fn ask(&self, alarm: &Alarm, deadline: Option<Instant>) -> Option<u64> {
         self.asked.store(true, Ordering::SeqCst);
         alarm.stop();
         match self.left.wait(deadline) {
             Woken::Answered(left) => left,
-            _ => 0,
+            Woken::TimedOut | Woken::Interrupted => None,
         }
     }
 
     fn answer(&self, retire: impl FnOnce() -> Option<u64>) {
         if self.asked.load(Ordering::SeqCst) {
-            self.left.answer(retire().unwrap_or(0));
+            self.left.answer(retire());
         }
     }
 }
@@ -213,10 +215,8 @@ impl Outage {
         let mut since = self.since.lock();
         if since.is_none() {
             *since = Some(Instant::now());
-            events.log(
-                Level::Error,
-                format!("Redis fails ({error}); trying again, and jobs go on meanwhile"),
-            );
+            events
+                .log(Level::Error, format!("Redis fails ({error}); trying again, and jobs go on meanwhile"));
         }
     }
 

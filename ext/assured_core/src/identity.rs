@@ -30,13 +30,12 @@ pub struct Candidates {
 impl Candidates {
     /// The candidates of one process.
     pub fn new(settings: &Settings) -> Self {
-        let name = settings.instance_name.clone().unwrap_or_else(|| {
-            format!("{}:{}:{}", settings.hostname, settings.pid, settings.nonce)
-        });
-        let started_at = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
+        let name = settings
+            .instance_name
+            .clone()
+            .unwrap_or_else(|| format!("{}:{}:{}", settings.hostname, settings.pid, settings.nonce));
+        let started_at =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let entry = serde_json::json!({
             "host": settings.hostname,
             "pid": settings.pid,
@@ -44,12 +43,7 @@ impl Candidates {
             "version": settings.version,
             "started_at": started_at,
         });
-        Self {
-            name,
-            nonce: settings.nonce.clone(),
-            entry: entry.to_string(),
-            refused: 0,
-        }
+        Self { name, nonce: settings.nonce.clone(), entry: entry.to_string(), refused: 0 }
     }
 
     /// The id to try now.
@@ -59,10 +53,7 @@ impl Candidates {
             1 => format!("{}:{}", self.name, self.nonce),
             n => format!("{}:{}.{n}", self.name, self.nonce),
         };
-        Identity {
-            id: id.into_bytes(),
-            entry: self.entry.clone(),
-        }
+        Identity { id: id.into_bytes(), entry: self.entry.clone() }
     }
 
     /// Says that the current id is not to be had.

@@ -34,10 +34,7 @@ pub fn instances(store: &mut Store) -> Result<Vec<InstanceStatus>> {
 /// When Redis fails.
 pub fn records(store: &mut Store, dead_only: bool) -> Result<Vec<InFlight>> {
     let mut found = Vec::new();
-    for status in instances(store)?
-        .into_iter()
-        .filter(|status| !dead_only || status.beat.is_none())
-    {
+    for status in instances(store)?.into_iter().filter(|status| !dead_only || status.beat.is_none()) {
         each_batch(store, &status.id, STEP, BUDGET, |_, batch| {
             found.extend(batch.into_iter().map(|(name, payload)| InFlight {
                 instance: status.id.clone(),
@@ -70,10 +67,7 @@ pub fn each_batch(
             let wanted = names.len().min(step);
             let payloads = store.payloads(&names[..wanted], budget)?;
             let rest = names.split_off(payloads.len().min(wanted));
-            let batch = std::mem::replace(&mut names, rest)
-                .into_iter()
-                .zip(payloads)
-                .collect();
+            let batch = std::mem::replace(&mut names, rest).into_iter().zip(payloads).collect();
             if !visit(store, batch)? {
                 return Ok(());
             }

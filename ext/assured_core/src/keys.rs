@@ -60,10 +60,10 @@ impl Keys {
         [&self.sidekiq, b"queues".as_slice()].concat()
     }
 
-    /// Glob pattern that matches the record set of every instance.
-    pub fn jobs_pattern(&self) -> Bytes {
+    /// Glob pattern that matches every tracking key.
+    pub fn tracking_pattern(&self) -> Bytes {
         let mut pattern = Bytes::new();
-        for &byte in &self.jobs(b"") {
+        for &byte in &self.tracking {
             if b"*?[]^\\-".contains(&byte) {
                 pattern.push(b'\\');
             }
@@ -73,9 +73,10 @@ impl Keys {
         pattern
     }
 
-    /// The instance id in a key that [`Keys::jobs`] built.
-    pub fn instance_of_jobs<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
-        key.strip_prefix(self.jobs(b"").as_slice())
+    /// The instance id in a key that [`Keys::jobs`] or [`Keys::instance`] built.
+    pub fn instance_of<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
+        let prefixes = [self.jobs(b""), self.instance(b"")];
+        prefixes.iter().find_map(|prefix| key.strip_prefix(prefix.as_slice()))
     }
 
     fn tracked(&self, kind: &[u8], rest: &[u8]) -> Bytes {
@@ -115,6 +116,6 @@ mod tests {
     #[test]
     fn a_namespace_with_glob_characters_matches_itself_only() {
         let keys = Keys::new("a*[b]", "", "");
-        assert_eq!(keys.jobs_pattern(), b"a\\*\\[b\\]:jobs:*");
+        assert_eq!(keys.tracking_pattern(), b"a\\*\\[b\\]:*");
     }
 }

@@ -30,17 +30,9 @@ pub struct Revived {
 pub fn revive(payload: &[u8], timestamps: Timestamps) -> Result<Revived, String> {
     let fields = parse(payload)?;
     let queue = text(&fields, "queue").ok_or("the payload names no queue")?;
-    let recoveries = raw(&fields, RECOVERIES)
-        .and_then(|raw| raw.parse::<u64>().ok())
-        .unwrap_or(0);
-    let changes = [
-        (ENQUEUED_AT, now(timestamps)),
-        (RECOVERIES, (recoveries + 1).to_string()),
-    ];
-    Ok(Revived {
-        queue: queue.into_bytes(),
-        payload: splice(&fields, &changes),
-    })
+    let recoveries = raw(&fields, RECOVERIES).and_then(|raw| raw.parse::<u64>().ok()).unwrap_or(0);
+    let changes = [(ENQUEUED_AT, now(timestamps)), (RECOVERIES, (recoveries + 1).to_string())];
+    Ok(Revived { queue: queue.into_bytes(), payload: splice(&fields, &changes) })
 }
 
 /// A top-level key and its value, both as they are written. Duplicate keys stay duplicate.
@@ -48,9 +40,7 @@ type Fields<'a> = Vec<(&'a RawValue, &'a RawValue)>;
 
 fn parse(payload: &[u8]) -> Result<Fields<'_>, String> {
     let mut json = serde_json::Deserializer::from_slice(payload);
-    let fields = json
-        .deserialize_map(FieldsVisitor)
-        .map_err(|error| error.to_string())?;
+    let fields = json.deserialize_map(FieldsVisitor).map_err(|error| error.to_string())?;
     json.end().map_err(|error| error.to_string())?;
     Ok(fields)
 }
@@ -79,11 +69,7 @@ fn names(key: &RawValue, wanted: &str) -> bool {
 
 /// The last one counts, as in every JSON parser that Sidekiq may use.
 fn raw<'a>(fields: &Fields<'a>, wanted: &str) -> Option<&'a str> {
-    fields
-        .iter()
-        .rev()
-        .find(|(key, _)| names(key, wanted))
-        .map(|(_, value)| value.get())
+    fields.iter().rev().find(|(key, _)| names(key, wanted)).map(|(_, value)| value.get())
 }
 
 fn text(fields: &Fields<'_>, wanted: &str) -> Option<String> {
@@ -92,11 +78,7 @@ fn text(fields: &Fields<'_>, wanted: &str) -> Option<String> {
 
 fn splice(fields: &Fields<'_>, changes: &[(&str, String)]) -> Bytes {
     let mut json = Bytes::with_capacity(
-        fields
-            .iter()
-            .map(|(k, v)| k.get().len() + v.get().len() + 2)
-            .sum::<usize>()
-            + 64,
+        fields.iter().map(|(k, v)| k.get().len() + v.get().len() + 2).sum::<usize>() + 64,
     );
     let mut push = |key: &str, value: &str| {
         json.push(if json.is_empty() { b'{' } else { b',' });
@@ -122,10 +104,7 @@ fn splice(fields: &Fields<'_>, changes: &[(&str, String)]) -> Bytes {
 }
 
 fn now(timestamps: Timestamps) -> String {
-    let micros = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_micros();
+    let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
     match timestamps {
         Timestamps::FloatSeconds => format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
         Timestamps::IntegerMillis => (micros / 1_000).to_string(),
@@ -145,12 +124,9 @@ mod tests {
     #[test]
     fn every_other_value_stays_byte_for_byte() {
         let args = r#"[[],{},12345678901234567890123,1795282371.1234560,"é\u00e9",{"jid":"no"}]"#;
-        let payload =
-            format!(r#"{{"queue":"low","args":{args},"jid":"a","enqueued_at":1.5,"x":[]}}"#);
+        let payload = format!(r#"{{"queue":"low","args":{args},"jid":"a","enqueued_at":1.5,"x":[]}}"#);
         let out = revived(&payload);
-        assert!(out.starts_with(&format!(
-            r#"{{"queue":"low","args":{args},"jid":"a","enqueued_at":"#
-        )));
+        assert!(out.starts_with(&format!(r#"{{"queue":"low","args":{args},"jid":"a","enqueued_at":"#)));
         assert!(out.ends_with(r#","x":[],"assured_recoveries":1}"#), "{out}");
     }
 
@@ -164,11 +140,7 @@ mod tests {
 
     #[test]
     fn the_queue_may_hold_any_character() {
-        let out = revive(
-            r#"{"queue":"a:\"b\u00e9"}"#.as_bytes(),
-            Timestamps::FloatSeconds,
-        )
-        .unwrap();
+        let out = revive(r#"{"queue":"a:\"b\u00e9"}"#.as_bytes(), Timestamps::FloatSeconds).unwrap();
         assert_eq!(out.queue, "a:\"bé".as_bytes());
     }
 
@@ -184,13 +156,7 @@ mod tests {
             let error = revive(payload.as_bytes(), Timestamps::FloatSeconds).unwrap_err();
             assert!(error.contains(why), "{payload}: {error}");
         }
-        assert!(
-            revive(
-                b"{\"queue\":\"q\",\"a\":\"\xff\"}",
-                Timestamps::FloatSeconds
-            )
-            .is_err()
-        );
+        assert!(revive(b"{\"queue\":\"q\",\"a\":\"\xff\"}", Timestamps::FloatSeconds).is_err());
     }
 
     proptest! {

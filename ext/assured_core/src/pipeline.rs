@@ -9,16 +9,19 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::Bytes;
 use crate::backoff::Backoff;
-use crate::error::Result;
+use crate::error::{Remedy, Result};
 use crate::events::{Events, Level};
 use crate::heartbeat::Outage;
 use crate::identity::{Identity, SharedIdentity};
 use crate::registry::{Attempt, Mirrored, Registry, Token};
 use crate::store::{Record, Requeued, Return, Store};
+use crate::threads::Alarm;
 use crate::waiter::Waiter;
 
-/// Upper bound of one batch: keeps each script short, so that no other client of that Redis waits.
+/// Upper bounds of one round trip, in ops and in bytes of payload: they keep each script short, so that no
+/// other client of that Redis waits. One payload may be larger.
 const BATCH: usize = 128;
+const BUDGET: usize = 1 << 20;
 
 /// Longest wait between two tries while Redis is away.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -28,19 +31,20 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 enum Op {
     /// Record an attempt, then tell the waiter.
     Track(Token, Option<Arc<Waiter<()>>>),
-    /// Remove these records, where they are ours.
+    /// Remove the record of this name, if it is ours.
     Release(Bytes),
-    /// Put attempts back into their queues; tell for each whether it is there now.
-    GiveBack(Vec<Token>, Arc<Waiter<Vec<bool>>>),
+    /// Put attempts back into their queues, then tell the waiter.
+    GiveBack(Vec<Token>, Arc<Waiter<()>>),
     /// Tell the waiter that everything before it is done.
     Flush(Arc<Waiter<()>>),
 }
 
-/// The pipeline's inbox.
+/// The pipeline's inbox. Locks are taken in the order inbox, registry.
 #[derive(Debug)]
 pub struct Pipeline {
     registry: Arc<Registry>,
     events: Arc<Events>,
+    heartbeat: Arc<Alarm>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
 }
@@ -48,64 +52,67 @@ pub struct Pipeline {
 #[derive(Debug, Default)]
 struct Inbox {
     ops: VecDeque<Op>,
-    late: Vec<(Instant, Token)>,
+    closed: bool,
     stopped: bool,
 }
 
 impl Pipeline {
-    /// A pipeline that nobody serves yet.
-    pub fn new(registry: Arc<Registry>, events: Arc<Events>) -> Self {
-        Self {
-            registry,
-            events,
-            inbox: Mutex::default(),
-            arrived: Condvar::new(),
-        }
+    /// A pipeline that nobody serves yet. `heartbeat` is nudged when the instance id turns out to be lost.
+    pub fn new(registry: Arc<Registry>, events: Arc<Events>, heartbeat: Arc<Alarm>) -> Self {
+        Self { registry, events, heartbeat, inbox: Mutex::default(), arrived: Condvar::new() }
     }
 
-    /// Asks for an attempt to be recorded. The waiter is told when Redis has acknowledged it.
+    /// Asks for an attempt to be recorded. The waiter is told when Redis has acknowledged it. A closed
+    /// pipeline records nothing more, and lets nobody wait for it.
     pub fn track(&self, token: Token, waiter: Option<Arc<Waiter<()>>>) {
-        self.put(Op::Track(token, waiter));
+        let mut inbox = self.inbox.lock();
+        if inbox.closed {
+            return answer(waiter);
+        }
+        inbox.ops.push_back(Op::Track(token, waiter));
+        self.arrived.notify_one();
     }
 
     /// Ends an attempt: its record goes away, without anybody waiting for it.
     pub fn release(&self, token: Token) {
-        let Some(attempt) = self.registry.remove(token) else {
-            return;
-        };
+        // Under the lock until the op is queued: the name is free for another attempt from the moment of
+        // its removal, and that one's op must come second.
+        let mut inbox = self.inbox.lock();
+        let Some(attempt) = self.registry.remove(token) else { return };
         match attempt.mirrored {
-            Mirrored::Not | Mirrored::Lost => {}
-            Mirrored::Yes => self.put(Op::Release(attempt.name)),
-            Mirrored::Unknown => {
-                // It may stand under either name, or under none.
-                if attempt.name != attempt.spare {
-                    self.put(Op::Release(attempt.spare));
-                }
-                self.put(Op::Release(attempt.name));
+            Mirrored::Not | Mirrored::Lost => return,
+            Mirrored::Yes => {}
+            // It may stand under either name, or under none.
+            Mirrored::Unknown if attempt.name != attempt.spare => {
+                inbox.ops.push_back(Op::Release(attempt.spare));
             }
+            Mirrored::Unknown => {}
         }
-    }
-
-    /// Ends an attempt after a delay, in which the record stays.
-    pub fn release_later(&self, token: Token, delay: Duration) {
-        self.inbox.lock().late.push((Instant::now() + delay, token));
+        inbox.ops.push_back(Op::Release(attempt.name));
         self.arrived.notify_one();
     }
 
-    /// Does all late releases now.
-    pub fn release_late_ones(&self) {
-        let late = std::mem::take(&mut self.inbox.lock().late);
-        late.into_iter().for_each(|(_, token)| self.release(token));
+    /// Removes records that no attempt of this process knows of.
+    pub fn release_unknown(&self, names: Vec<Bytes>) {
+        let mut inbox = self.inbox.lock();
+        let unknown = names.into_iter().filter(|name| !self.registry.knows(name));
+        inbox.ops.extend(unknown.map(Op::Release));
+        self.arrived.notify_one();
     }
 
     /// Asks for attempts to be put back into their queues and released, in one step each.
-    pub fn give_back(&self, tokens: Vec<Token>, waiter: Arc<Waiter<Vec<bool>>>) {
+    pub fn give_back(&self, tokens: Vec<Token>, waiter: Arc<Waiter<()>>) {
         self.put(Op::GiveBack(tokens, waiter));
     }
 
     /// Asks to be told when everything up to now is done.
     pub fn flush(&self, waiter: Arc<Waiter<()>>) {
         self.put(Op::Flush(waiter));
+    }
+
+    /// Lets nothing more be tracked: the instance is about to leave the registry.
+    pub fn close(&self) {
+        self.inbox.lock().closed = true;
     }
 
     /// Ends the thread that serves this pipeline.
@@ -121,15 +128,19 @@ impl Pipeline {
 
     /// Serves the pipeline until it is stopped.
     pub fn serve(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage) {
+        // After a panic, ops that were in hand are gone; the registry still knows what they were for.
+        self.registry.unmirrored().into_iter().for_each(|token| self.track(token, None));
         let mut backoff = Backoff::new(LONGEST_WAIT);
         while let Some(mut ops) = self.take() {
-            let Some(identity) = self.identity(identity) else {
-                return;
-            };
+            let Some(identity) = self.identity(identity) else { return };
             match self.perform(&mut store, &identity, &mut ops) {
                 Ok(()) => backoff.reset(),
                 Err(error) => {
-                    outage.began(&self.events, &error);
+                    if error.remedy == Remedy::Reclaim {
+                        self.heartbeat.nudge();
+                    } else {
+                        outage.began(&self.events, &error);
+                    }
                     self.put_back(ops);
                     self.pause(backoff.next_wait());
                 }
@@ -150,19 +161,8 @@ impl Pipeline {
 
     /// Waits for ops and takes a batch; nothing once stopped.
     fn take(&self) -> Option<VecDeque<Op>> {
+        let mut inbox = self.inbox.lock();
         loop {
-            let mut inbox = self.inbox.lock();
-            let now = Instant::now();
-            let (due, later) = std::mem::take(&mut inbox.late)
-                .into_iter()
-                .partition(|(at, _)| *at <= now);
-            inbox.late = later;
-            if !Vec::is_empty(&due) {
-                drop(inbox);
-                due.into_iter()
-                    .for_each(|(_, token): (Instant, _)| self.release(token));
-                continue;
-            }
             if inbox.stopped {
                 return None;
             }
@@ -170,10 +170,7 @@ impl Pipeline {
                 let count = inbox.ops.len().min(BATCH);
                 return Some(inbox.ops.drain(..count).collect());
             }
-            match inbox.late.iter().map(|(at, _)| *at).min() {
-                Some(at) => drop(self.arrived.wait_until(&mut inbox, at)),
-                None => self.arrived.wait(&mut inbox),
-            }
+            self.arrived.wait(&mut inbox);
         }
     }
 
@@ -190,85 +187,65 @@ impl Pipeline {
     }
 
     /// Performs ops from the front. After an error, `ops` holds what is still to be done.
-    fn perform(
-        &self,
-        store: &mut Store,
-        identity: &Identity,
-        ops: &mut VecDeque<Op>,
-    ) -> Result<()> {
-        while !ops.is_empty() {
-            let round = ops
-                .iter()
-                .take_while(|op| matches!(op, Op::Track(..) | Op::Release(_)))
-                .count();
-            if round > 0 {
-                let done: VecDeque<_> = ops.drain(..round).collect();
-                if let Err((error, rest)) = self.commit(store, identity, done) {
-                    rest.into_iter().rev().for_each(|op| ops.push_front(op));
-                    return Err(error);
+    fn perform(&self, store: &mut Store, identity: &Identity, ops: &mut VecDeque<Op>) -> Result<()> {
+        while let Some(op) = ops.front() {
+            match op {
+                Op::Track(..) | Op::Release(_) => {
+                    self.commit(store, identity, ops)?;
+                    continue;
                 }
-            }
-            match ops.front() {
-                Some(Op::Flush(waiter)) => waiter.answer(()),
-                Some(Op::GiveBack(tokens, waiter)) => {
-                    let queued = self.perform_give_back(store, identity, tokens)?;
-                    waiter.answer(queued);
+                Op::GiveBack(tokens, waiter) => {
+                    self.perform_give_back(store, identity, tokens)?;
+                    waiter.answer(());
                 }
-                _ => continue,
+                Op::Flush(waiter) => waiter.answer(()),
             }
             ops.pop_front();
         }
         Ok(())
     }
 
-    /// One round trip for a run of tracks and releases. After an error it returns what must be done again.
-    #[allow(
-        clippy::result_large_err,
-        reason = "the ops must go back to where they came from"
-    )]
-    fn commit(
-        &self,
-        store: &mut Store,
-        identity: &Identity,
-        ops: VecDeque<Op>,
-    ) -> std::result::Result<(), (crate::error::Error, Vec<Op>)> {
-        let mut releases = Vec::new();
-        let mut tracks = Vec::new();
-        for op in ops {
-            match op {
-                Op::Release(name) => releases.push(name),
-                Op::Track(token, waiter) => match self.registry.get(token) {
-                    Some(attempt) => tracks.push((attempt, waiter)),
-                    // Released before it was recorded: nothing to record.
-                    None => answer(waiter),
-                },
-                Op::GiveBack(..) | Op::Flush(_) => unreachable!("not part of a round"),
+    /// One round trip for the tracks and releases at the front of `ops`. After an error all of them are there
+    /// again, in their order: a release that is repeated after the track of a later attempt of the same
+    /// name would remove that one's record.
+    fn commit(&self, store: &mut Store, identity: &Identity, ops: &mut VecDeque<Op>) -> Result<()> {
+        let round = self.next_round(ops);
+        let releases: Vec<_> = round.releases().cloned().collect();
+        let outcome = self.record(store, identity, &releases, &round.attempts);
+        match outcome {
+            Ok(()) => {
+                round.ops.into_iter().for_each(|op| {
+                    if let Op::Track(_, waiter) = op {
+                        answer(waiter);
+                    }
+                });
+                Ok(())
             }
-        }
-        let attempts: Vec<_> = tracks.iter().map(|(attempt, _)| attempt).collect();
-        let outcome = self.record(store, identity, &releases, &attempts);
-        let (released, recorded) = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) => (Err(error.clone()), Err(error)),
-        };
-        let mut failure = None;
-        let mut again = Vec::new();
-        if let Err(error) = released {
-            again.extend(releases.into_iter().map(Op::Release));
-            failure = Some(error);
-        }
-        match recorded {
-            Ok(()) => tracks.into_iter().for_each(|(_, waiter)| answer(waiter)),
             Err(error) => {
-                again.extend(
-                    tracks
-                        .into_iter()
-                        .map(|(attempt, waiter)| Op::Track(attempt.token, waiter)),
-                );
-                failure = Some(error);
+                round.ops.into_iter().rev().for_each(|op| ops.push_front(op));
+                Err(error)
             }
         }
-        failure.map_or(Ok(()), |error| Err((error, again)))
+    }
+
+    fn next_round(&self, ops: &mut VecDeque<Op>) -> Round {
+        let mut round = Round::default();
+        let mut bytes = 0;
+        while bytes < BUDGET {
+            match ops.front() {
+                Some(Op::Release(_)) => {}
+                Some(Op::Track(token, _)) => {
+                    // Released before it was sent: nothing to record.
+                    if let Some(attempt) = self.registry.send(*token) {
+                        bytes += attempt.payload.len();
+                        round.attempts.push(attempt);
+                    }
+                }
+                Some(Op::GiveBack(..) | Op::Flush(_)) | None => break,
+            }
+            round.ops.extend(ops.pop_front());
+        }
+        round
     }
 
     /// Sends releases and attempts, and notes in the registry what Redis knows now.
@@ -277,83 +254,81 @@ impl Pipeline {
         store: &mut Store,
         identity: &Identity,
         releases: &[Bytes],
-        attempts: &[&Attempt],
-    ) -> Result<(Result<()>, Result<()>)> {
-        let records: Vec<_> = attempts
-            .iter()
-            .map(|attempt| {
-                self.registry.set_mirrored(attempt.token, Mirrored::Unknown);
-                Record {
-                    name: attempt.name.clone(),
-                    spare: attempt.spare.clone(),
-                    payload: Arc::clone(&attempt.payload),
-                }
-            })
-            .collect();
-        let (released, recorded) = store.commit(&identity.id, releases, &records)?;
-        let recorded = recorded.map(|spares| {
-            for (attempt, spare) in attempts.iter().zip(spares) {
-                if spare {
-                    self.registry.rename_to_spare(attempt.token);
-                }
-                self.registry.set_mirrored(attempt.token, Mirrored::Yes);
+        attempts: &[Attempt],
+    ) -> Result<()> {
+        let records: Vec<_> = attempts.iter().map(to_record).collect();
+        let (released, recorded) = store.commit(identity, releases, &records)?;
+        for (attempt, spare) in attempts.iter().zip(recorded?) {
+            if spare {
+                self.registry.rename_to_spare(attempt.token);
             }
-        });
-        Ok((released, recorded))
+            self.registry.set_mirrored(attempt.token, Mirrored::Yes);
+        }
+        released
     }
 
     /// An attempt that Redis does not know yet is recorded first: only what is recorded can be moved in
-    /// one step.
-    fn perform_give_back(
-        &self,
-        store: &mut Store,
-        identity: &Identity,
-        tokens: &[Token],
-    ) -> Result<Vec<bool>> {
-        let held: Vec<_> = tokens
-            .iter()
-            .filter_map(|token| self.registry.get(*token))
-            .collect();
-        let unknown: Vec<_> = held
-            .iter()
-            .filter(|a| matches!(a.mirrored, Mirrored::Not | Mirrored::Unknown))
-            .collect();
-        if !unknown.is_empty() {
-            self.record(store, identity, &[], &unknown)?.1?;
+    /// one step. What is not held any more is in good hands: finished, or recovered by somebody else.
+    fn perform_give_back(&self, store: &mut Store, identity: &Identity, tokens: &[Token]) -> Result<()> {
+        for part in tokens.chunks(BATCH) {
+            let held = || part.iter().filter_map(|token| self.registry.get(*token));
+            let unknown: Vec<_> = held()
+                .filter(|attempt| matches!(attempt.mirrored, Mirrored::Not | Mirrored::Unknown))
+                .filter_map(|attempt| self.registry.send(attempt.token))
+                .collect();
+            if !unknown.is_empty() {
+                self.record(store, identity, &[], &unknown)?;
+            }
+            let held: Vec<_> = held().collect();
+            let returns: Vec<_> = held.iter().map(to_return).collect();
+            let outcomes = store.give_back(identity, &returns)?;
+            held.iter().zip(outcomes).for_each(|(attempt, outcome)| self.given_back(attempt, outcome));
         }
-        let held: Vec<_> = tokens
-            .iter()
-            .filter_map(|token| self.registry.get(*token))
-            .collect();
-        let returns: Vec<_> = held.iter().map(to_return).collect();
-        let mut queued = Vec::with_capacity(tokens.len());
-        for part in returns.chunks(BATCH) {
-            queued.extend(store.give_back(&identity.id, part)?);
-        }
-        for (attempt, outcome) in held.iter().zip(&queued) {
-            self.registry.remove(attempt.token);
-            if *outcome == Requeued::Gone {
-                self.events.log(
-                    Level::Warn,
-                    format!(
-                        "job {} was not given back: it was recovered from this instance already",
-                        String::from_utf8_lossy(&attempt.name)
-                    ),
-                );
+        Ok(())
+    }
+
+    fn given_back(&self, attempt: &Attempt, outcome: Requeued) {
+        let name = String::from_utf8_lossy(&attempt.name);
+        match outcome {
+            Requeued::Yes => {}
+            Requeued::Gone => {
+                let message =
+                    format!("job {name} was not given back: it was recovered from this instance already");
+                self.events.log(Level::Warn, message);
+            }
+            Requeued::Refused => {
+                let message =
+                    format!("job {name} cannot be given back and stays recorded: its queue is no list");
+                self.events.log(Level::Error, message);
+                return;
             }
         }
-        // What is not held any more is in good hands: finished, or recovered by somebody else.
-        let in_queue = |token: &Token| held.iter().any(|attempt| attempt.token == *token);
-        Ok(tokens.iter().map(in_queue).collect())
+        self.registry.remove(attempt.token);
     }
 }
 
-fn to_return(attempt: &Attempt) -> Return {
-    Return {
-        name: attempt.name.clone(),
-        queue: attempt.queue.clone(),
-        payload: attempt.payload.to_vec(),
+/// What goes in one round trip.
+#[derive(Debug, Default)]
+struct Round {
+    ops: Vec<Op>,
+    attempts: Vec<Attempt>,
+}
+
+impl Round {
+    fn releases(&self) -> impl Iterator<Item = &Bytes> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::Release(name) => Some(name),
+            _ => None,
+        })
     }
+}
+
+fn to_record(attempt: &Attempt) -> Record {
+    Record { name: attempt.name.clone(), spare: attempt.spare.clone(), payload: Arc::clone(&attempt.payload) }
+}
+
+fn to_return(attempt: &Attempt) -> Return {
+    Return { name: attempt.name.clone(), queue: attempt.queue.clone(), payload: attempt.payload.to_vec() }
 }
 
 fn answer(waiter: Option<Arc<Waiter<()>>>) {

@@ -32,16 +32,10 @@ impl Pulse {
     pub fn beat(&self, now: Instant) {
         let mut state = self.state.lock();
         *state = Some(match *state {
-            None => Beats {
-                last: now,
-                steady_since: now,
-            },
+            None => Beats { last: now, steady_since: now },
             Some(beats) if now - beats.last <= self.longest_gap => Beats { last: now, ..beats },
             // After a gap everybody else needs time to beat again, too.
-            Some(_) => Beats {
-                last: now,
-                steady_since: now + self.settling,
-            },
+            Some(_) => Beats { last: now, steady_since: now + self.settling },
         });
     }
 
@@ -49,8 +43,7 @@ impl Pulse {
     /// in the future: then the process is still settling after a gap.
     pub fn steady_since(&self, now: Instant) -> Option<Instant> {
         let beats = (*self.state.lock())?;
-        (now.saturating_duration_since(beats.last) <= self.longest_gap)
-            .then_some(beats.steady_since)
+        (now.saturating_duration_since(beats.last) <= self.longest_gap).then_some(beats.steady_since)
     }
 }
 
@@ -68,16 +61,8 @@ mod tests {
         pulse.beat(start);
         pulse.beat(start + 15 * SECOND);
         assert_eq!(pulse.steady_since(start + 20 * SECOND), Some(start));
-        assert_eq!(
-            pulse.steady_since(start + 60 * SECOND),
-            None,
-            "no beat for 45 s"
-        );
+        assert_eq!(pulse.steady_since(start + 60 * SECOND), None, "no beat for 45 s");
         pulse.beat(start + 60 * SECOND);
-        assert_eq!(
-            pulse.steady_since(start + 61 * SECOND),
-            Some(start + 75 * SECOND),
-            "settling"
-        );
+        assert_eq!(pulse.steady_since(start + 61 * SECOND), Some(start + 75 * SECOND), "settling");
     }
 }

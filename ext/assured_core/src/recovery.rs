@@ -70,14 +70,19 @@ impl Push {
         events.push_orphans(batch, orphans);
         let deadline = Instant::now() + PATIENCE;
         let mut answer = None;
-        while answer.is_none() && Instant::now() < deadline && go_on()? {
+        let mut outcome = Ok(true);
+        while answer.is_none() && Instant::now() < deadline {
+            outcome = go_on();
+            if !matches!(outcome, Ok(true)) {
+                break;
+            }
             answer = match waiter.wait(Some(Instant::now() + PATIENCE_STEP)) {
                 Woken::Answered(decisions) => Some(decisions),
                 Woken::TimedOut | Woken::Interrupted => None,
             };
         }
         self.waiting.lock().remove(&batch);
-        Ok(answer)
+        outcome.map(|_| answer)
     }
 }
 
@@ -108,12 +113,7 @@ pub struct Recovery {
 impl Recovery {
     /// A recovery that has not complained about anything yet.
     pub fn new(settings: Arc<Settings>, events: Arc<Events>, push: Arc<Push>) -> Self {
-        Self {
-            settings,
-            events,
-            push,
-            complained: HashSet::new(),
-        }
+        Self { settings, events, push, complained: HashSet::new() }
     }
 
     /// Recovers all orphans of `id`. `go_on` is asked between batches; it keeps the lock, and says when to
@@ -170,11 +170,7 @@ impl Recovery {
                 continue;
             };
             match payload::revive(&payload, self.settings.timestamps) {
-                Ok(revived) => returns.push(Return {
-                    name,
-                    queue: revived.queue,
-                    payload: revived.payload,
-                }),
+                Ok(revived) => returns.push(Return { name, queue: revived.queue, payload: revived.payload }),
                 Err(why) => {
                     report.stuck += 1;
                     self.complain(id, &name, &why);
@@ -182,18 +178,10 @@ impl Recovery {
             }
         }
         if self.settings.push_by == PushBy::Client && !returns.is_empty() {
-            let orphans = returns
-                .into_iter()
-                .map(|item| Orphan {
-                    name: item.name,
-                    payload: item.payload,
-                })
-                .collect();
+            let orphans =
+                returns.into_iter().map(|item| Orphan { name: item.name, payload: item.payload }).collect();
             let Some(decisions) = self.push.ask(&self.events, orphans, || go_on(store))? else {
-                self.events.log(
-                    Level::Warn,
-                    "a recovery was left before client middleware was through",
-                );
+                self.events.log(Level::Warn, "a recovery was left before client middleware was through");
                 return Ok(None);
             };
             returns = Vec::with_capacity(decisions.len());
@@ -210,13 +198,18 @@ impl Recovery {
         if returns.is_empty() {
             return Ok(Some(report));
         }
-        Ok(store.requeue(id, by, &returns)?.map(|outcomes| {
-            report.recovered += outcomes
-                .iter()
-                .filter(|outcome| **outcome == Requeued::Yes)
-                .count() as u64;
-            report
-        }))
+        let Some(outcomes) = store.requeue(id, by, &returns)? else { return Ok(None) };
+        for (item, outcome) in returns.iter().zip(outcomes) {
+            match outcome {
+                Requeued::Yes => report.recovered += 1,
+                Requeued::Gone => {}
+                Requeued::Refused => {
+                    report.stuck += 1;
+                    self.complain(id, &item.name, "its queue is no list");
+                }
+            }
+        }
+        Ok(Some(report))
     }
 
     fn drop_empty(&self, store: &mut Store, id: &[u8], name: &[u8]) -> Result<()> {

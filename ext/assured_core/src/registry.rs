@@ -57,10 +57,7 @@ struct State {
 impl Registry {
     /// An empty registry. `nonce` makes spare names unique to this process.
     pub fn new(nonce: &str) -> Self {
-        Self {
-            nonce: nonce.to_owned(),
-            state: Mutex::default(),
-        }
+        Self { nonce: nonce.to_owned(), state: Mutex::default() }
     }
 
     /// Enters an attempt.
@@ -87,6 +84,15 @@ impl Registry {
     /// The attempt, if it is still held.
     pub fn get(&self, token: Token) -> Option<Attempt> {
         self.state.lock().attempts.get(&token).cloned()
+    }
+
+    /// The attempt, if it is still held, now marked as on its way to Redis. One step: whoever removes it
+    /// afterwards knows that there may be a record.
+    pub fn send(&self, token: Token) -> Option<Attempt> {
+        let mut state = self.state.lock();
+        let attempt = state.attempts.get_mut(&token)?;
+        attempt.mirrored = Mirrored::Unknown;
+        Some(attempt.clone())
     }
 
     /// Notes what Redis knows now.
@@ -119,22 +125,26 @@ impl Registry {
     /// The attempt with exactly this payload.
     pub fn find(&self, payload: &[u8]) -> Option<Token> {
         let state = self.state.lock();
-        state
-            .attempts
-            .values()
-            .find(|attempt| &*attempt.payload == payload)
-            .map(|attempt| attempt.token)
+        state.attempts.values().find(|attempt| &*attempt.payload == payload).map(|attempt| attempt.token)
     }
 
     /// All attempts that Redis is believed to know.
     pub fn mirrored(&self) -> Vec<Attempt> {
         let state = self.state.lock();
-        state
-            .attempts
-            .values()
-            .filter(|attempt| attempt.mirrored == Mirrored::Yes)
-            .cloned()
-            .collect()
+        state.attempts.values().filter(|attempt| attempt.mirrored == Mirrored::Yes).cloned().collect()
+    }
+
+    /// Whether some attempt has, or may have, a record of this name.
+    pub fn knows(&self, name: &[u8]) -> bool {
+        let state = self.state.lock();
+        state.names.contains_key(name) || state.attempts.values().any(|attempt| attempt.spare == name)
+    }
+
+    /// Tokens of the attempts that Redis should know and is not known to.
+    pub fn unmirrored(&self) -> Vec<Token> {
+        let state = self.state.lock();
+        let behind = |a: &&Attempt| matches!(a.mirrored, Mirrored::Not | Mirrored::Unknown);
+        state.attempts.values().filter(behind).map(|attempt| attempt.token).collect()
     }
 
     /// Tokens of all attempts, oldest first.
@@ -167,13 +177,7 @@ mod tests {
         assert_eq!(registry.get(first).unwrap().name, b"j");
         assert_eq!(registry.get(second).unwrap().name, b"j~n.2");
         registry.remove(first);
-        assert_eq!(
-            registry
-                .get(registry.admit(b"j", b"q", b"{3}"))
-                .unwrap()
-                .name,
-            b"j"
-        );
+        assert_eq!(registry.get(registry.admit(b"j", b"q", b"{3}")).unwrap().name, b"j");
     }
 
     #[test]

@@ -11,12 +11,12 @@ pub struct AtomicStep {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal),+ $(,)?) => {
+    ($($name:ident = $($file:literal)&+;)+) => {
         $(
-            #[doc = concat!("`lua/", $file, ".lua`")]
+            /// The script of the same name in `lua/`.
             pub static $name: AtomicStep = AtomicStep {
-                script: LazyLock::new(|| Script::new(include_str!(concat!("lua/", $file, ".lua")))),
-                source: include_str!(concat!("lua/", $file, ".lua")),
+                script: LazyLock::new(|| Script::new($name.source)),
+                source: concat!($(include_str!(concat!("lua/", $file, ".lua"))),+),
             };
         )+
         /// All of them, for loading.
@@ -25,17 +25,17 @@ macro_rules! scripts {
 }
 
 scripts! {
-    BEAT = "beat",
-    CLAIM = "claim",
-    FORGET = "forget",
-    LOCK_FREE = "lock_free",
-    LOCK_RENEW = "lock_renew",
-    LOCK_TAKE_OVER = "lock_take_over",
-    PAYLOADS = "payloads",
-    RELEASE = "release",
-    REQUEUE = "requeue",
-    RETIRE = "retire",
-    TRACK = "track",
+    BEAT = "owner" & "beat";
+    CLAIM = "claim";
+    DELETE_IF = "delete_if";
+    FORGET = "forget";
+    LOCK_RENEW = "lock_renew";
+    LOCK_TAKE_OVER = "lock_take_over";
+    PAYLOADS = "payloads";
+    RELEASE = "owner" & "release";
+    REQUEUE = "owner" & "requeue";
+    RETIRE = "retire";
+    TRACK = "owner" & "track";
 }
 
 impl AtomicStep {

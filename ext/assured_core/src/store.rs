@@ -1,5 +1,6 @@
 //! The only file that sends commands to Redis: one method per verb.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,14 +24,17 @@ pub struct Store {
 }
 
 /// What a heartbeat found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Beat {
-    /// All is as it should be.
-    Fine,
-    /// Others declared this instance dead and recovered from it.
-    DeclaredDead,
-    /// Redis lost what it knew of this instance.
-    Forgotten,
+    /// The id is ours and beats.
+    Ours {
+        /// Left by whoever recovered from this instance; it stays until [`Store::clear_verdict`].
+        verdict: Option<Bytes>,
+        /// All records that this instance has in Redis.
+        records: HashSet<Bytes>,
+        /// For each payload that was asked about, whether it is there.
+        payloads: Vec<bool>,
+    },
     /// Another process owns the id.
     Taken,
 }
@@ -42,6 +46,8 @@ pub enum Requeued {
     Yes,
     /// It is no longer recorded: somebody else took care of it.
     Gone,
+    /// Its queue's key holds something else than a list; it stays recorded.
+    Refused,
 }
 
 /// A record on its way back into a queue.
@@ -77,7 +83,7 @@ pub struct InstanceStatus {
     pub in_flight: u64,
 }
 
-/// Registry entry of an instance of the 1.x gem, which does not register itself.
+/// Registry entry of an instance of the 1.x gem, which does not register itself. `lua/owner.lua` knows it.
 const ADOPTED: &[u8] = br#"{"version":"1.x"}"#;
 
 /// How long a verdict waits for its instance to find it.
@@ -87,18 +93,11 @@ impl Store {
     /// A store that connects at first use. `role` names its connections.
     pub fn new(settings: &Settings, role: &str) -> Self {
         let queues = settings.queues.as_ref().unwrap_or(&settings.tracking);
-        let keys = Keys::new(
-            &settings.namespace,
-            &settings.tracking.key_prefix,
-            &queues.key_prefix,
-        );
+        let keys = Keys::new(&settings.namespace, &settings.tracking.key_prefix, &queues.key_prefix);
         Self {
             keys: Arc::new(keys),
             tracking: Link::new(&settings.tracking, role),
-            queues: settings
-                .queues
-                .as_ref()
-                .map(|details| Link::new(details, role)),
+            queues: settings.queues.as_ref().map(|details| Link::new(details, role)),
         }
     }
 
@@ -107,11 +106,7 @@ impl Store {
     pub fn impatient(settings: &Settings, role: &str, limit: Duration) -> Self {
         let mut store = Self::new(settings, role);
         let details = &mut store.tracking.details;
-        for timeout in [
-            &mut details.connect_timeout,
-            &mut details.read_timeout,
-            &mut details.write_timeout,
-        ] {
+        for timeout in [&mut details.connect_timeout, &mut details.read_timeout, &mut details.write_timeout] {
             *timeout = limit.min(*timeout);
         }
         store
@@ -120,86 +115,57 @@ impl Store {
     /// Takes an id; false where the name is not free.
     pub fn claim(&mut self, identity: &Identity, ttl: Duration) -> Result<bool> {
         let id = &identity.id;
-        let keys = [
-            self.keys.instance(id),
-            self.keys.jobs(id),
-            self.keys.instances(),
-            self.keys.verdict(id),
-        ];
-        let args = [
-            id.clone(),
-            identity.entry.clone().into(),
-            now(),
-            millis(ttl),
-        ];
+        let keys = [self.keys.instance(id), self.keys.jobs(id), self.keys.instances(), self.keys.verdict(id)];
+        let args = [id.clone(), identity.entry.clone().into(), now(), millis(ttl)];
         self.one("claim", scripts::CLAIM.call(&keys, &args))
     }
 
-    /// Sends a heartbeat.
-    pub fn beat(&mut self, identity: &Identity, ttl: Duration) -> Result<Beat> {
+    /// Sends a heartbeat, and in the same breath looks at the records: all names, and whether the payloads
+    /// of `names` are there.
+    pub fn beat(&mut self, identity: &Identity, ttl: Duration, names: &[Bytes]) -> Result<Beat> {
         let id = &identity.id;
-        let keys = [
-            self.keys.instance(id),
-            self.keys.instances(),
-            self.keys.verdict(id),
-        ];
-        let args = [
-            id.clone(),
-            identity.entry.clone().into(),
-            now(),
-            millis(ttl),
-        ];
-        match self
-            .one::<String>("beat", scripts::BEAT.call(&keys, &args))?
-            .as_str()
-        {
-            "ok" => Ok(Beat::Fine),
-            "declared" => Ok(Beat::DeclaredDead),
-            "forgotten" => Ok(Beat::Forgotten),
-            "taken" => Ok(Beat::Taken),
-            other => Err(Error::reply("beat", other)),
+        let keys = [self.keys.instance(id), self.keys.instances(), self.keys.verdict(id)];
+        let args = [id.clone(), identity.entry.clone().into(), now(), millis(ttl)];
+        let mut cmds = vec![scripts::BEAT.call(&keys, &args), cmd("SMEMBERS", [&self.keys.jobs(id)])];
+        cmds.extend(names.iter().map(|name| cmd("EXISTS", [&self.keys.job(name)])));
+        let mut replies = self.tracking.run("beat", &cmds)?.into_iter();
+        let (taken, verdict): (bool, Option<Bytes>) = self.next("beat", &mut replies)?;
+        if taken {
+            return Ok(Beat::Taken);
         }
+        let records = self.next("beat", &mut replies)?;
+        let payloads = replies.map(|reply| parse("beat", reply)).collect::<Result<_>>()?;
+        Ok(Beat::Ours { verdict, records, payloads })
     }
 
-    /// Whether each record is still there, claim and payload both.
-    pub fn holds(&mut self, id: &[u8], names: &[Bytes]) -> Result<Vec<bool>> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut cmds = vec![cmd("SMISMEMBER", [&self.keys.jobs(id)])];
-        for name in names {
-            cmds[0].arg(name);
-            cmds.push(cmd("EXISTS", [&self.keys.job(name)]));
-        }
-        let mut replies = self.tracking.run("look at the records", &cmds)?.into_iter();
-        let members: Vec<bool> = self.next("look at the records", &mut replies)?;
-        members
-            .into_iter()
-            .map(|member| Ok(self.next::<bool>("look at the records", &mut replies)? && member))
-            .collect()
+    /// Deletes a verdict that this instance has acted on.
+    pub fn clear_verdict(&mut self, id: &[u8], verdict: &[u8]) -> Result<bool> {
+        self.one("clear the verdict", scripts::DELETE_IF.call(&[self.keys.verdict(id)], &[verdict]))
     }
 
     /// Releases records, then records attempts: both in one round trip, in this order. The first result
     /// is about the releases; the second says for each attempt whether it took its spare name.
-    #[allow(
-        clippy::type_complexity,
-        reason = "one round trip, two independent outcomes"
-    )]
+    #[allow(clippy::type_complexity, reason = "one round trip, two independent outcomes")]
     pub fn commit(
         &mut self,
-        id: &[u8],
+        identity: &Identity,
         releases: &[Bytes],
         records: &[Record],
     ) -> Result<(Result<()>, Result<Vec<bool>>)> {
+        let id = &identity.id;
+        let owner: [&[u8]; 2] = [id, identity.entry.as_bytes()];
+        let held = [self.keys.jobs(id), self.keys.instances()];
         let mut cmds = Vec::new();
         if !releases.is_empty() {
-            let mut keys = vec![self.keys.jobs(id)];
+            let mut keys = held.to_vec();
             keys.extend(releases.iter().map(|name| self.keys.job(name)));
-            cmds.push(scripts::RELEASE.call(&keys, releases));
+            let mut args = owner.to_vec();
+            args.extend(releases.iter().map(Vec::as_slice));
+            cmds.push(scripts::RELEASE.call(&keys, &args));
         }
         if !records.is_empty() {
-            let mut keys = vec![self.keys.jobs(id)];
-            let mut args: Vec<&[u8]> = Vec::with_capacity(records.len() * 3);
+            let mut keys = held.to_vec();
+            let mut args = owner.to_vec();
             for record in records {
                 keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
                 args.extend([record.name.as_slice(), &record.spare, &record.payload]);
@@ -221,143 +187,131 @@ impl Store {
     }
 
     /// Puts records of a dead instance back into their queues. `None`: the instance beats, nothing was done.
-    pub fn requeue(
-        &mut self,
-        id: &[u8],
-        by: &[u8],
-        returns: &[Return],
-    ) -> Result<Option<Vec<Requeued>>> {
-        if self.queues.is_some() {
-            return self.requeue_across(id, by, returns);
-        }
-        self.requeue_script(id, by, returns)
+    pub fn requeue(&mut self, id: &[u8], by: &[u8], returns: &[Return]) -> Result<Option<Vec<Requeued>>> {
+        self.put_back(id, Mover::Judge(by), returns)
     }
 
     /// Puts records of this instance itself back into their queues.
-    pub fn give_back(&mut self, id: &[u8], returns: &[Return]) -> Result<Vec<Requeued>> {
-        let outcome = if self.queues.is_some() {
-            self.requeue_across(id, b"", returns)
-        } else {
-            self.requeue_script(id, b"", returns)
-        };
-        outcome?.ok_or_else(|| Error::reply("give back", "the owner was asked whether it is dead"))
+    pub fn give_back(&mut self, identity: &Identity, returns: &[Return]) -> Result<Vec<Requeued>> {
+        self.put_back(&identity.id, Mover::Owner(&identity.entry), returns)?
+            .ok_or_else(|| Error::reply("give back", "the owner was asked whether it is dead"))
     }
 
-    fn requeue_script(
-        &mut self,
-        id: &[u8],
-        by: &[u8],
-        returns: &[Return],
-    ) -> Result<Option<Vec<Requeued>>> {
+    fn put_back(&mut self, id: &[u8], mover: Mover<'_>, returns: &[Return]) -> Result<Option<Vec<Requeued>>> {
+        if self.queues.is_some() {
+            return self.put_back_across(id, mover, returns);
+        }
         let mut keys = vec![
             self.keys.jobs(id),
             self.keys.instance(id),
             self.keys.verdict(id),
             self.keys.queues(),
+            self.keys.instances(),
         ];
         let lifetime = millis(VERDICT_LIFETIME);
-        let mut args: Vec<&[u8]> = vec![by, &lifetime];
+        let (by, entry): (&[u8], &[u8]) = match mover {
+            Mover::Judge(by) => (by, b""),
+            Mover::Owner(entry) => (b"", entry.as_bytes()),
+        };
+        let mut args: Vec<&[u8]> = vec![by, &lifetime, id, entry];
         for item in returns {
             keys.extend([self.keys.job(&item.name), self.keys.queue(&item.queue)]);
             args.extend([item.name.as_slice(), &item.queue, &item.payload]);
         }
-        let reply: Option<Vec<bool>> = self.one("requeue", scripts::REQUEUE.call(&keys, &args))?;
-        Ok(reply.map(|queued| queued.into_iter().map(Requeued::from).collect()))
+        let reply: Option<Vec<i64>> = self.one("requeue", scripts::REQUEUE.call(&keys, &args))?;
+        Ok(reply.map(|queued| queued.into_iter().map(Requeued::from_reply).collect()))
     }
 
     /// Queues and tracking keys in two Redis servers cannot change in one step: push first, release then.
     /// A crash in between queues a job twice, and loses none.
-    fn requeue_across(
+    fn put_back_across(
         &mut self,
         id: &[u8],
-        by: &[u8],
+        mover: Mover<'_>,
         returns: &[Return],
     ) -> Result<Option<Vec<Requeued>>> {
-        let mut held = vec![
-            cmd("EXISTS", [&self.keys.instance(id)]),
-            cmd("SMISMEMBER", [&self.keys.jobs(id)]),
-        ];
+        let jobs = self.keys.jobs(id);
+        let mut members = cmd("SMISMEMBER", [&jobs]);
         returns.iter().for_each(|item| {
-            held[1].arg(&item.name);
+            members.arg(&item.name);
         });
-        let mut replies = self.tracking.run("requeue", &held)?.into_iter();
+        // A write that changes nothing: what cannot be released afterwards must not be pushed.
+        let writable = cmd("SREM", [&jobs, &Bytes::new()]);
+        let alive = cmd("EXISTS", [&self.keys.instance(id)]);
+        let mut replies = self.tracking.run("requeue", &[alive, writable, members])?.into_iter();
         let alive: bool = self.next("requeue", &mut replies)?;
-        if alive && !by.is_empty() {
+        self.next::<i64>("requeue", &mut replies)?;
+        if alive && matches!(mover, Mover::Judge(_)) {
             return Ok(None);
         }
         let members: Vec<bool> = self.next("requeue", &mut replies)?;
-        let held = || {
-            returns
-                .iter()
-                .zip(&members)
-                .filter(|(_, member)| **member)
-                .map(|(item, _)| item)
-        };
-        let names: Vec<_> = held().map(|item| item.name.clone()).collect();
-        if !names.is_empty() {
-            let known: Vec<_> = held()
-                .map(|item| cmd("SADD", [&self.keys.queues(), &item.queue]))
-                .collect();
-            let pushes: Vec<_> = held()
-                .map(|item| cmd("RPUSH", [&self.keys.queue(&item.queue), &item.payload]))
-                .collect();
-            let queues = self
-                .queues
-                .as_mut()
-                .expect("only called with a second Redis");
-            // The first batch proves the connection, so that the second, which must not run twice, need
-            // not be sent again.
-            let mut replies = queues.run("requeue", &known)?;
-            replies.extend(queues.send("requeue", &pushes)?);
-            for reply in replies {
-                parse::<i64>("requeue", reply)?;
-            }
-            self.commit(id, &names, &[])?.0?;
-            if !by.is_empty() {
-                let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
-                verdict.arg("PX").arg(millis(VERDICT_LIFETIME));
-                self.one::<()>("requeue", verdict)?;
+        let mut outcomes: Vec<_> =
+            members.iter().map(|member| if *member { Requeued::Yes } else { Requeued::Gone }).collect();
+        let held: Vec<_> = (0..returns.len()).filter(|i| members[*i]).collect();
+        if held.is_empty() {
+            return Ok(Some(outcomes));
+        }
+
+        let known: Vec<_> =
+            held.iter().map(|i| cmd("SADD", [&self.keys.queues(), &returns[*i].queue])).collect();
+        let pushes: Vec<_> = held
+            .iter()
+            .map(|i| cmd("RPUSH", [&self.keys.queue(&returns[*i].queue), &returns[*i].payload]))
+            .collect();
+        let queues = self.queues.as_mut().expect("only called with a second Redis");
+        // The first batch proves the connection: the second must not be sent twice.
+        for reply in queues.run("requeue", &known)? {
+            parse::<i64>("requeue", reply)?;
+        }
+        let mut pushed = Vec::with_capacity(held.len());
+        for (i, reply) in held.into_iter().zip(queues.send("requeue", &pushes)?) {
+            match parse::<i64>("requeue", reply) {
+                Ok(_) => pushed.push(i),
+                Err(_) => outcomes[i] = Requeued::Refused,
             }
         }
-        Ok(Some(members.into_iter().map(Requeued::from).collect()))
+
+        let mut srem = cmd("SREM", [&jobs]);
+        let mut del = redis::cmd("DEL");
+        for i in &pushed {
+            srem.arg(&returns[*i].name);
+            del.arg(self.keys.job(&returns[*i].name));
+        }
+        if pushed.is_empty() {
+            return Ok(Some(outcomes));
+        }
+        let mut cmds = vec![srem, del];
+        if let Mover::Judge(by) = mover {
+            let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
+            verdict.arg("PX").arg(millis(VERDICT_LIFETIME));
+            cmds.push(verdict);
+        }
+        for reply in self.tracking.run("requeue", &cmds)? {
+            parse::<Value>("requeue", reply)?;
+        }
+        Ok(Some(outcomes))
     }
 
     /// Looks at all registered instances.
     pub fn look(&mut self) -> Result<Vec<Sighting>> {
         let ids: Vec<Bytes> = self.one("look", cmd("HKEYS", [&self.keys.instances()]))?;
-        let cmds: Vec<_> = ids
-            .iter()
-            .map(|id| cmd("EXISTS", [&self.keys.instance(id)]))
-            .collect();
+        let cmds: Vec<_> = ids.iter().map(|id| cmd("EXISTS", [&self.keys.instance(id)])).collect();
         let mut replies = self.tracking.run("look", &cmds)?.into_iter();
-        ids.into_iter()
-            .map(|id| {
-                Ok(Sighting {
-                    id,
-                    alive: self.next("look", &mut replies)?,
-                })
-            })
-            .collect()
+        ids.into_iter().map(|id| Ok(Sighting { id, alive: self.next("look", &mut replies)? })).collect()
     }
 
-    /// Registers instances that have records but no registry entry: those of the 1.x gem. It scans all keys,
-    /// in small steps, and ends early when `go_on` says so.
+    /// Registers instances that have a heartbeat or records but no registry entry: those of the 1.x gem. It
+    /// scans all keys, in small steps, and ends early when `go_on` says so.
     pub fn adopt_strangers(&mut self, go_on: impl Fn() -> bool) -> Result<()> {
         let mut cursor = 0;
         while go_on() {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor)
-                .arg("MATCH")
-                .arg(self.keys.jobs_pattern())
-                .arg("COUNT")
-                .arg(1000);
+            scan.arg(cursor).arg("MATCH").arg(self.keys.tracking_pattern()).arg("COUNT").arg(1000);
             let (next, found): (u64, Vec<Bytes>) = self.one("scan", scan)?;
-            let ids = found
+            let adoptions: Vec<_> = found
                 .iter()
-                .filter_map(|key| self.keys.instance_of_jobs(key))
-                .map(<[u8]>::to_vec);
-            let adoptions: Vec<_> = ids
-                .map(|id| cmd("HSETNX", [&self.keys.instances(), &id, &ADOPTED.to_vec()]))
+                .filter_map(|key| self.keys.instance_of(key))
+                .map(|id| cmd("HSETNX", [&self.keys.instances(), &id.to_vec(), &ADOPTED.to_vec()]))
                 .collect();
             self.tracking.run("adopt", &adoptions)?;
             cursor = next;
@@ -378,18 +332,12 @@ impl Store {
     /// Payloads of the first of these records, as many as fit into `budget` bytes (at least one).
     pub fn payloads(&mut self, names: &[Bytes], budget: usize) -> Result<Vec<Option<Bytes>>> {
         let keys: Vec<_> = names.iter().map(|name| self.keys.job(name)).collect();
-        self.one(
-            "read orphans",
-            scripts::PAYLOADS.call(&keys, &[budget.to_string()]),
-        )
+        self.one("read orphans", scripts::PAYLOADS.call(&keys, &[budget.to_string()]))
     }
 
     /// Drops a record whose payload is gone; false where it is there after all.
     pub fn forget(&mut self, id: &[u8], name: &[u8]) -> Result<bool> {
-        self.one(
-            "forget",
-            scripts::FORGET.call(&[self.keys.jobs(id), self.keys.job(name)], &[name]),
-        )
+        self.one("forget", scripts::FORGET.call(&[self.keys.jobs(id), self.keys.job(name)], &[name]))
     }
 
     /// Ends this instance; returns how many records it leaves.
@@ -403,15 +351,8 @@ impl Store {
     }
 
     fn retire_as(&mut self, id: &[u8], entry: &str) -> Result<u64> {
-        let keys = [
-            self.keys.instance(id),
-            self.keys.jobs(id),
-            self.keys.instances(),
-        ];
-        let left: i64 = self.one(
-            "retire",
-            scripts::RETIRE.call(&keys, &[id, entry.as_bytes()]),
-        )?;
+        let keys = [self.keys.instance(id), self.keys.jobs(id), self.keys.instances()];
+        let left: i64 = self.one("retire", scripts::RETIRE.call(&keys, &[id, entry.as_bytes()]))?;
         Ok(left.max(0).unsigned_abs())
     }
 
@@ -419,28 +360,20 @@ impl Store {
     pub fn lock(&mut self, token: &[u8], ttl: Duration) -> Result<Option<Bytes>> {
         let mut set = cmd("SET", [&self.keys.recovery_lock(), &token.to_vec()]);
         set.arg("NX").arg("PX").arg(millis(ttl));
-        let replies = self
-            .tracking
-            .run("lock", &[set, cmd("GET", [&self.keys.recovery_lock()])])?;
-        let [taken, holder] = replies
-            .try_into()
-            .map_err(|_| Error::reply("lock", "two commands, other replies"))?;
+        let replies = self.tracking.run("lock", &[set, cmd("GET", [&self.keys.recovery_lock()])])?;
+        let [taken, holder] =
+            replies.try_into().map_err(|_| Error::reply("lock", "two commands, other replies"))?;
         if parse::<Option<String>>("lock", taken)?.is_some() {
             return Ok(None);
         }
         // A token that expired between the two commands is nobody's: the next sweep takes the lock.
-        Ok(Some(
-            parse::<Option<Bytes>>("lock", holder)?.unwrap_or_default(),
-        ))
+        Ok(Some(parse::<Option<Bytes>>("lock", holder)?.unwrap_or_default()))
     }
 
     /// Takes the recovery lock from a dead holder.
     pub fn take_over_lock(&mut self, seen: &[u8], token: &[u8], ttl: Duration) -> Result<bool> {
         let args = [seen.to_vec(), token.to_vec(), millis(ttl)];
-        self.one(
-            "lock",
-            scripts::LOCK_TAKE_OVER.call(&[self.keys.recovery_lock()], &args),
-        )
+        self.one("lock", scripts::LOCK_TAKE_OVER.call(&[self.keys.recovery_lock()], &args))
     }
 
     /// Prolongs the recovery lock; false when it is no longer ours.
@@ -453,10 +386,7 @@ impl Store {
 
     /// Gives the recovery lock back.
     pub fn free_lock(&mut self, token: &[u8]) -> Result<bool> {
-        self.one(
-            "lock",
-            scripts::LOCK_FREE.call(&[self.keys.recovery_lock()], &[token]),
-        )
+        self.one("lock", scripts::DELETE_IF.call(&[self.keys.recovery_lock()], &[token]))
     }
 
     /// All registered instances, for people to look at.
@@ -464,22 +394,13 @@ impl Store {
         let ids: Vec<Bytes> = self.one("look", cmd("HKEYS", [&self.keys.instances()]))?;
         let cmds: Vec<_> = ids
             .iter()
-            .flat_map(|id| {
-                [
-                    cmd("GET", [&self.keys.instance(id)]),
-                    cmd("SCARD", [&self.keys.jobs(id)]),
-                ]
-            })
+            .flat_map(|id| [cmd("GET", [&self.keys.instance(id)]), cmd("SCARD", [&self.keys.jobs(id)])])
             .collect();
         let mut replies = self.tracking.run("look", &cmds)?.into_iter();
         ids.into_iter()
             .map(|id| {
                 let beat = self.next("look", &mut replies)?;
-                Ok(InstanceStatus {
-                    id,
-                    beat,
-                    in_flight: self.next("look", &mut replies)?,
-                })
+                Ok(InstanceStatus { id, beat, in_flight: self.next("look", &mut replies)? })
             })
             .collect()
     }
@@ -494,17 +415,27 @@ impl Store {
         doing: &'static str,
         replies: &mut std::vec::IntoIter<Value>,
     ) -> Result<T> {
-        parse(
-            doing,
-            replies.next().ok_or_else(|| Error::reply(doing, "none"))?,
-        )
+        parse(doing, replies.next().ok_or_else(|| Error::reply(doing, "none"))?)
     }
 }
 
-impl From<bool> for Requeued {
-    fn from(queued: bool) -> Self {
-        if queued { Self::Yes } else { Self::Gone }
+impl Requeued {
+    fn from_reply(reply: i64) -> Self {
+        match reply {
+            0 => Self::Gone,
+            1 => Self::Yes,
+            _ => Self::Refused,
+        }
     }
+}
+
+/// Who moves records back into their queues.
+#[derive(Clone, Copy)]
+enum Mover<'a> {
+    /// Somebody who has found the instance dead, known by this token.
+    Judge(&'a [u8]),
+    /// The instance itself, with its registry entry.
+    Owner(&'a str),
 }
 
 /// A connection that heals itself.
@@ -516,11 +447,7 @@ struct Link {
 
 impl Link {
     fn new(details: &RedisDetails, role: &str) -> Self {
-        Self {
-            details: details.clone(),
-            name: format!("sidekiq-assured-jobs:{role}"),
-            connection: None,
-        }
+        Self { details: details.clone(), name: format!("sidekiq-assured-jobs:{role}"), connection: None }
     }
 
     /// Runs a batch. Every batch of this file may run twice, so a connection that turns out to be dead is
@@ -534,12 +461,8 @@ impl Link {
             Err(error) if reused && error.remedy == Remedy::Reconnect => self.send(doing, cmds)?,
             outcome => outcome?,
         };
-        let remedies = || {
-            replies
-                .iter()
-                .filter_map(|reply| server_error(doing, reply))
-                .map(|error| error.remedy)
-        };
+        let remedies =
+            || replies.iter().filter_map(|reply| server_error(doing, reply)).map(|error| error.remedy);
         if remedies().any(|remedy| remedy == Remedy::LoadScripts) {
             let loads: Vec<_> = scripts::ALL.iter().map(|script| script.load()).collect();
             for reply in self.send("load scripts", &loads)? {
@@ -596,8 +519,6 @@ fn millis(duration: Duration) -> Bytes {
 
 /// Unix time in seconds, as the 1.x gem writes it. For people: no decision rests on it.
 fn now() -> Bytes {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{:.6}", now.as_secs_f64()).into_bytes()
 }

@@ -44,6 +44,11 @@ pub struct Sweeper {
     pub periodic: bool,
 }
 
+/// Answers everybody who waits for a sweep that will not come.
+pub fn refuse(requests: &Mutex<Vec<Arc<Waiter<Answer>>>>) {
+    requests.lock().drain(..).for_each(|waiter| waiter.answer(Err("the engine stopped".into())));
+}
+
 /// How a sweep chooses the dead.
 enum Looks {
     /// Two looks, and the judge's own pulse.
@@ -56,11 +61,8 @@ impl Sweeper {
     /// Sweeps until stopped.
     pub fn serve(&self) {
         let mut store = Store::new(&self.settings, "sweep");
-        let mut recovery = Recovery::new(
-            Arc::clone(&self.settings),
-            Arc::clone(&self.events),
-            Arc::clone(&self.push),
-        );
+        let mut recovery =
+            Recovery::new(Arc::clone(&self.settings), Arc::clone(&self.events), Arc::clone(&self.push));
         let interval = self.settings.heartbeat_interval;
         // Two thirds of an interval between looks and one third between the first and the second: together
         // the one interval after the TTL in which a crash is noticed.
@@ -70,23 +72,16 @@ impl Sweeper {
         while !self.alarm.stopped() {
             self.answer_requests(&mut store, &mut recovery);
             if !self.periodic || self.identity.wait(Duration::from_millis(100)).is_none() {
-                self.alarm.sleep(if self.periodic {
-                    Duration::ZERO
-                } else {
-                    interval
-                });
+                self.alarm.sleep(if self.periodic { Duration::ZERO } else { interval });
                 continue;
             }
-            let outcome = self
-                .sweep(&mut store, &mut recovery, &mut looks)
-                .and_then(|_| {
-                    if !strangers_seen {
-                        self.adopt_strangers(&mut store)?;
-                        strangers_seen = true;
-                    }
-                    Ok(())
-                });
-            match outcome {
+            let swept = self.sweep(&mut store, &mut recovery, &mut looks);
+            let adopted = match strangers_seen {
+                true => Ok(()),
+                false => self.adopt_strangers(&mut store),
+            };
+            strangers_seen |= adopted.is_ok();
+            match swept.and(adopted) {
                 Ok(()) => {
                     backoff.reset();
                     self.alarm.sleep_until(next_look(&looks, interval));
@@ -97,10 +92,7 @@ impl Sweeper {
                 }
             }
         }
-        self.requests
-            .lock()
-            .drain(..)
-            .for_each(|waiter| waiter.answer(Err("the engine stopped".into())));
+        refuse(&self.requests);
     }
 
     fn answer_requests(&self, store: &mut Store, recovery: &mut Recovery) {
@@ -108,9 +100,8 @@ impl Sweeper {
             let Some(waiter) = self.requests.lock().pop() else {
                 return;
             };
-            let answer = self
-                .adopt_strangers(store)
-                .and_then(|()| self.sweep(store, recovery, &mut Looks::One));
+            let answer =
+                self.adopt_strangers(store).and_then(|()| self.sweep(store, recovery, &mut Looks::One));
             waiter.answer(answer.map_err(|error| error.to_string()));
         }
     }
@@ -120,22 +111,13 @@ impl Sweeper {
         store.adopt_strangers(|| !self.alarm.stopped())
     }
 
-    fn sweep(
-        &self,
-        store: &mut Store,
-        recovery: &mut Recovery,
-        looks: &mut Looks,
-    ) -> Result<Report> {
+    fn sweep(&self, store: &mut Store, recovery: &mut Recovery, looks: &mut Looks) -> Result<Report> {
         let own = self.identity.get().map(|identity| identity.id.clone());
         let mut sightings = store.look()?;
         sightings.retain(|seen| Some(&seen.id) != own.as_ref());
         let now = Instant::now();
         let dead = match looks {
-            Looks::One => sightings
-                .iter()
-                .filter(|seen| !seen.alive)
-                .map(|seen| seen.id.clone())
-                .collect(),
+            Looks::One => sightings.iter().filter(|seen| !seen.alive).map(|seen| seen.id.clone()).collect(),
             Looks::Two(suspects) => suspects.look(&sightings, self.pulse.steady_since(now), now),
         };
         let mut total = Report::default();
@@ -144,8 +126,7 @@ impl Sweeper {
         }
         let lock = Lock::new(&self.settings, own.as_deref());
         if !lock.take(store, &sightings)? {
-            self.events
-                .log(Level::Debug, "another instance sweeps already");
+            self.events.log(Level::Debug, "another instance sweeps already");
             return Ok(total);
         }
         let outcome = self.recover_all(store, recovery, &lock, &dead, &mut total);
@@ -166,16 +147,28 @@ impl Sweeper {
         total: &mut Report,
     ) -> Result<()> {
         let mut renewed = Instant::now();
+        let mut lost = false;
+        let mut failure = None;
         for id in dead {
-            *total += recovery.run(store, id, &lock.token, |store| {
+            let outcome = recovery.run(store, id, &lock.token, |store| {
                 if renewed.elapsed() > lock.ttl / 3 {
                     renewed = Instant::now();
-                    return Ok(lock.renew(store)? && !self.alarm.stopped());
+                    lost = !lock.renew(store)?;
                 }
-                Ok(!self.alarm.stopped())
-            })?;
+                Ok(!lost && !self.alarm.stopped())
+            });
+            match outcome {
+                Ok(report) => *total += report,
+                // One instance whose records cannot be read must not keep the others from being recovered.
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+            if lost {
+                break;
+            }
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 }
 
@@ -184,9 +177,9 @@ fn next_look(looks: &Looks, interval: Duration) -> Instant {
     // A verdict that could not be carried out, because another instance held the lock, lies in the past.
     let soonest = Instant::now() + interval / 3;
     match looks {
-        Looks::Two(suspects) => suspects
-            .next_look()
-            .map_or(regular, |second| second.max(soonest).min(regular)),
+        Looks::Two(suspects) => {
+            suspects.next_look().map_or(regular, |second| second.max(soonest).min(regular))
+        }
         Looks::One => regular,
     }
 }
@@ -213,8 +206,9 @@ impl Lock {
         match store.lock(&self.token, self.ttl)? {
             None => Ok(true),
             Some(holder) if holder == self.token => Ok(true),
-            Some(holder) => Ok(is_dead(&holder, sightings)
-                && store.take_over_lock(&holder, &self.token, self.ttl)?),
+            Some(holder) => {
+                Ok(is_dead(&holder, sightings) && store.take_over_lock(&holder, &self.token, self.ttl)?)
+            }
         }
     }
 
@@ -244,24 +238,14 @@ mod tests {
 
     #[test]
     fn the_lock_of_a_dead_or_departed_holder_may_be_taken() {
-        let seen = |id: &[u8], alive| Sighting {
-            id: id.to_vec(),
-            alive,
-        };
-        let sightings = [
-            seen(b"live 1", true),
-            seen(b"dead", false),
-            seen(b"old", true),
-        ];
+        let seen = |id: &[u8], alive| Sighting { id: id.to_vec(), alive };
+        let sightings = [seen(b"live 1", true), seen(b"dead", false), seen(b"old", true)];
         assert!(!is_dead(b"n live 1", &sightings));
         assert!(is_dead(b"n dead", &sightings));
         assert!(is_dead(b"n departed", &sightings));
         assert!(!is_dead(b"n ", &sightings), "a visitor's lock must expire");
         assert!(is_dead(b"dead", &sightings), "a 1.x holder");
         assert!(!is_dead(b"old", &sightings), "a 1.x holder");
-        assert!(
-            !is_dead(b"unknown", &sightings),
-            "a 1.x holder that may live"
-        );
+        assert!(!is_dead(b"unknown", &sightings), "a 1.x holder that may live");
     }
 }

@@ -13,19 +13,14 @@ use crate::events::{Events, Level};
 pub fn spawn(name: &'static str, events: Arc<Events>, mut work: impl FnMut() + Send + 'static) {
     let body = move || {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut work)) {
-            events.log(
-                Level::Error,
-                format!("{name} thread panicked and starts anew: {}", text(&*panic)),
-            );
+            events.log(Level::Error, format!("{name} thread panicked and starts anew: {}", text(&*panic)));
             std::thread::sleep(Duration::from_millis(100));
         }
     };
     let mask = block_signals();
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .expect("the operating system gives another thread");
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
     restore_signals(&mask);
+    spawned.expect("the operating system gives another thread");
 }
 
 fn text(panic: &(dyn std::any::Any + Send)) -> &str {

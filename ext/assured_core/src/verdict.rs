@@ -25,10 +25,7 @@ pub struct Suspects {
 impl Suspects {
     /// `apart` is the least time between the two looks.
     pub fn new(apart: Duration) -> Self {
-        Self {
-            apart,
-            first_look: HashMap::new(),
-        }
+        Self { apart, first_look: HashMap::new() }
     }
 
     /// Takes in a look and returns the verdicts: who is dead. `steady_since` says since when the looking
@@ -43,13 +40,8 @@ impl Suspects {
             self.first_look.clear();
             return Vec::new();
         };
-        let silent: Vec<_> = sightings
-            .iter()
-            .filter(|s| !s.alive)
-            .map(|s| &s.id)
-            .collect();
-        self.first_look
-            .retain(|id, first| *first >= steady_since && silent.contains(&id));
+        let silent: Vec<_> = sightings.iter().filter(|s| !s.alive).map(|s| &s.id).collect();
+        self.first_look.retain(|id, first| *first >= steady_since && silent.contains(&id));
         let mut dead = Vec::new();
         for id in silent {
             let first = *self.first_look.entry(id.clone()).or_insert(now);
@@ -62,10 +54,7 @@ impl Suspects {
 
     /// When the next look may lead to a verdict, if anybody is under suspicion.
     pub fn next_look(&self) -> Option<Instant> {
-        self.first_look
-            .values()
-            .min()
-            .map(|first| *first + self.apart)
+        self.first_look.values().min().map(|first| *first + self.apart)
     }
 
     /// Forgets an instance whose case is closed.
@@ -81,29 +70,15 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn seen(alive: bool) -> Vec<Sighting> {
-        vec![Sighting {
-            id: b"a".to_vec(),
-            alive,
-        }]
+        vec![Sighting { id: b"a".to_vec(), alive }]
     }
 
     #[test]
     fn two_looks_apart_make_a_verdict() {
         let (mut suspects, t) = (Suspects::new(5 * SECOND), Instant::now());
-        assert!(
-            suspects.look(&seen(false), Some(t), t).is_empty(),
-            "one look"
-        );
-        assert!(
-            suspects
-                .look(&seen(false), Some(t), t + 4 * SECOND)
-                .is_empty(),
-            "too close"
-        );
-        assert_eq!(
-            suspects.look(&seen(false), Some(t), t + 5 * SECOND),
-            vec![b"a".to_vec()]
-        );
+        assert!(suspects.look(&seen(false), Some(t), t).is_empty(), "one look");
+        assert!(suspects.look(&seen(false), Some(t), t + 4 * SECOND).is_empty(), "too close");
+        assert_eq!(suspects.look(&seen(false), Some(t), t + 5 * SECOND), vec![b"a".to_vec()]);
     }
 
     #[test]
@@ -111,32 +86,18 @@ mod tests {
         let (mut suspects, t) = (Suspects::new(5 * SECOND), Instant::now());
         suspects.look(&seen(false), Some(t), t);
         suspects.look(&seen(true), Some(t), t + 4 * SECOND);
-        assert!(
-            suspects
-                .look(&seen(false), Some(t), t + 6 * SECOND)
-                .is_empty()
-        );
+        assert!(suspects.look(&seen(false), Some(t), t + 6 * SECOND).is_empty());
     }
 
     #[test]
     fn who_was_not_heard_himself_judges_nobody() {
         let (mut suspects, t) = (Suspects::new(5 * SECOND), Instant::now());
         suspects.look(&seen(false), Some(t), t);
+        assert!(suspects.look(&seen(false), None, t + 6 * SECOND).is_empty(), "silent now");
         assert!(
-            suspects.look(&seen(false), None, t + 6 * SECOND).is_empty(),
-            "silent now"
-        );
-        assert!(
-            suspects
-                .look(&seen(false), Some(t + 5 * SECOND), t + 7 * SECOND)
-                .is_empty(),
+            suspects.look(&seen(false), Some(t + 5 * SECOND), t + 7 * SECOND).is_empty(),
             "gap since the first look"
         );
-        assert!(
-            suspects
-                .look(&seen(false), Some(t + 99 * SECOND), t + 20 * SECOND)
-                .is_empty(),
-            "settling"
-        );
+        assert!(suspects.look(&seen(false), Some(t + 99 * SECOND), t + 20 * SECOND).is_empty(), "settling");
     }
 }

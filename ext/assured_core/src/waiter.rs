@@ -33,10 +33,7 @@ impl<T> Waiter<T> {
     /// A waiter without an answer.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
-                answer: None,
-                interrupted: false,
-            }),
+            state: Mutex::new(State { answer: None, interrupted: false }),
             changed: Condvar::new(),
         })
     }

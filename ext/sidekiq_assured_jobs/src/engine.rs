@@ -52,10 +52,7 @@ impl Engine {
     ) -> Result<Self, Error> {
         guarded(ruby, || {
             let core = begin(settings(ruby, hash)?);
-            Ok(Self {
-                pid: std::process::id(),
-                core: ManuallyDrop::new(core),
-            })
+            Ok(Self { pid: std::process::id(), core: ManuallyDrop::new(core) })
         })
     }
 
@@ -122,31 +119,13 @@ impl Engine {
         })
     }
 
-    /// `release_later(token, seconds) → nil`
-    pub fn release_later(
-        ruby: &Ruby,
-        this: &Self,
-        token: Token,
-        seconds: f64,
-    ) -> Result<(), Error> {
-        Self::enter(ruby, this, "release", |core| {
-            core.release_later(token, duration(seconds));
-            Ok(())
-        })
-    }
-
     /// `find(payload) → Integer or nil`: the attempt that runs exactly this payload.
     pub fn find(ruby: &Ruby, this: &Self, payload: RString) -> Result<Option<Token>, Error> {
         Self::enter(ruby, this, "find", |core| Ok(core.find(&bytes(payload))))
     }
 
     /// `give_back(tokens, seconds) → true or false`: whether all of them are dealt with in time.
-    pub fn give_back(
-        ruby: &Ruby,
-        this: &Self,
-        tokens: Vec<Token>,
-        seconds: f64,
-    ) -> Result<bool, Error> {
+    pub fn give_back(ruby: &Ruby, this: &Self, tokens: Vec<Token>, seconds: f64) -> Result<bool, Error> {
         Self::enter(ruby, this, "give back", |core| {
             Ok(answer(ruby, &core.give_back(tokens), Some(duration(seconds)))?.is_some())
         })
@@ -161,12 +140,10 @@ impl Engine {
 
     /// `sweep → [recovered, stuck]`: one sweep with one look.
     pub fn sweep(ruby: &Ruby, this: &Self) -> Result<(u64, u64), Error> {
-        Self::enter(ruby, this, "sweep", |core| {
-            match answer(ruby, &core.sweep(), None)? {
-                Some(Ok(report)) => Ok((report.recovered, report.stuck)),
-                Some(Err(message)) => Err(error(ruby, "ConnectionError", message)),
-                None => Err(error(ruby, "Error", "the sweep was not answered")),
-            }
+        Self::enter(ruby, this, "sweep", |core| match answer(ruby, &core.sweep(), None)? {
+            Some(Ok(report)) => Ok((report.recovered, report.stuck)),
+            Some(Err(message)) => Err(error(ruby, "ConnectionError", message)),
+            None => Err(error(ruby, "Error", "the sweep was not answered")),
         })
     }
 
@@ -200,10 +177,8 @@ impl Engine {
                 .into_iter()
                 .map(|item| {
                     let parts = RArray::try_convert(item)?;
-                    let parts: Vec<RString> = parts
-                        .into_iter()
-                        .map(RString::try_convert)
-                        .collect::<Result<_, _>>()?;
+                    let parts: Vec<RString> =
+                        parts.into_iter().map(RString::try_convert).collect::<Result<_, _>>()?;
                     Ok(match parts.as_slice() {
                         [name, queue, payload] => Decision::Push(Return {
                             name: bytes(*name),
@@ -228,8 +203,9 @@ impl Engine {
         Self::enter(ruby, this, "count", |core| Ok(core.in_flight()))
     }
 
-    /// `stop(seconds) → Integer`: ends the engine; how many records it leaves behind.
-    pub fn stop(ruby: &Ruby, this: &Self, seconds: f64) -> Result<u64, Error> {
+    /// `stop(seconds) → Integer or nil`: ends the engine; how many records it leaves behind, or nil when Redis
+    /// did not answer.
+    pub fn stop(ruby: &Ruby, this: &Self, seconds: f64) -> Result<Option<u64>, Error> {
         Self::enter(ruby, this, "stop", |core| {
             // Bounded by its own limit: at this point nobody is left who would interrupt it.
             wait(ruby, || Wait::Over(core.stop(duration(seconds))), || {})

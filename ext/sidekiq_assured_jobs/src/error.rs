@@ -7,9 +7,7 @@ use magnus::{Error, ExceptionClass, Module, Ruby};
 /// `Sidekiq::AssuredJobs::<class>` with this message.
 pub fn error(ruby: &Ruby, class: &str, message: impl Into<String>) -> Error {
     let lookup = || -> Result<ExceptionClass, Error> {
-        ruby.define_module("Sidekiq")?
-            .define_module("AssuredJobs")?
-            .const_get(class)
+        ruby.define_module("Sidekiq")?.define_module("AssuredJobs")?.const_get(class)
     };
     match lookup() {
         Ok(class) => Error::new(class, message.into()),

@@ -42,10 +42,7 @@ where
     F: Fn() -> R,
     U: Fn(),
 {
-    let mut call = Call {
-        work,
-        outcome: None,
-    };
+    let mut call = Call { work, outcome: None };
     // SAFETY: `call` and `unblock` outlive the call, and both trampolines get the types they expect.
     unsafe {
         rb_sys::rb_nogvl(
@@ -57,8 +54,7 @@ where
         );
     }
     // The lock is held again: a panic may go on from here, where the border catches it.
-    call.outcome
-        .map(|outcome| outcome.unwrap_or_else(|panic| resume_unwind(panic)))
+    call.outcome.map(|outcome| outcome.unwrap_or_else(|panic| resume_unwind(panic)))
 }
 
 unsafe extern "C" fn run<F, R>(call: *mut c_void) -> *mut c_void

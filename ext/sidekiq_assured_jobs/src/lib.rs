@@ -1,10 +1,7 @@
 //! The border between the engine and Ruby: the only crate that knows magnus. It converts arguments, waits
 //! without the interpreter's lock, and turns errors and panics into Ruby exceptions. No decisions here.
 
-#![allow(
-    missing_docs,
-    reason = "the init macro exports a C function without documentation"
-)]
+#![allow(missing_docs, reason = "the init macro exports a C function without documentation")]
 
 mod engine;
 mod error;
@@ -27,7 +24,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("instance_id", method!(engine::Engine::instance_id, 1))?;
     engine.define_method("track", method!(engine::Engine::track, 3))?;
     engine.define_method("release", method!(engine::Engine::release, 1))?;
-    engine.define_method("release_later", method!(engine::Engine::release_later, 2))?;
     engine.define_method("find", method!(engine::Engine::find, 1))?;
     engine.define_method("give_back", method!(engine::Engine::give_back, 2))?;
     engine.define_method("flush", method!(engine::Engine::flush, 1))?;
@@ -44,7 +40,5 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
 
 /// `Sidekiq::AssuredJobs::Native`
 fn native(ruby: &Ruby) -> Result<RModule, Error> {
-    ruby.define_module("Sidekiq")?
-        .define_module("AssuredJobs")?
-        .define_module("Native")
+    ruby.define_module("Sidekiq")?.define_module("AssuredJobs")?.define_module("Native")
 }

@@ -21,11 +21,7 @@ pub fn settings(ruby: &Ruby, hash: RHash) -> Result<Settings, Error> {
         recovery_lock_ttl: seconds(ruby, hash, "recovery_lock_ttl")?,
         track_timeout: seconds(ruby, hash, "track_timeout")?,
         auto_recovery: field(ruby, hash, "auto_recovery")?,
-        push_by: if field(ruby, hash, "client_middleware")? {
-            PushBy::Client
-        } else {
-            PushBy::Engine
-        },
+        push_by: if field(ruby, hash, "client_middleware")? { PushBy::Client } else { PushBy::Engine },
         timestamps: if field(ruby, hash, "integer_timestamps")? {
             Timestamps::IntegerMillis
         } else {
@@ -56,22 +52,12 @@ fn redis(ruby: &Ruby, hash: RHash) -> Result<RedisDetails, Error> {
 }
 
 fn field<T: TryConvert>(ruby: &Ruby, hash: RHash, name: &str) -> Result<T, Error> {
-    hash.fetch(ruby.to_symbol(name)).map_err(|cause| {
-        error(
-            ruby,
-            "ConfigurationError",
-            format!("reading {name}: {cause}"),
-        )
-    })
+    hash.fetch(ruby.to_symbol(name))
+        .map_err(|cause| error(ruby, "ConfigurationError", format!("reading {name}: {cause}")))
 }
 
 fn seconds(ruby: &Ruby, hash: RHash, name: &str) -> Result<Duration, Error> {
     let seconds: f64 = field(ruby, hash, name)?;
-    Duration::try_from_secs_f64(seconds).map_err(|cause| {
-        error(
-            ruby,
-            "ConfigurationError",
-            format!("reading {name}: {cause}"),
-        )
-    })
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|cause| error(ruby, "ConfigurationError", format!("reading {name}: {cause}")))
 }

@@ -16,17 +16,8 @@ use crate::strings::text;
 pub fn instances(ruby: &Ruby, hash: RHash) -> Result<RArray, Error> {
     let found = visit(ruby, hash, inspection::instances)?;
     let array = ruby.ary_new_capa(found.len());
-    for InstanceStatus {
-        id,
-        beat,
-        in_flight,
-    } in found
-    {
-        array.push((
-            text(ruby, &id),
-            beat.map(|beat| text(ruby, &beat)),
-            in_flight,
-        ))?;
+    for InstanceStatus { id, beat, in_flight } in found {
+        array.push((text(ruby, &id), beat.map(|beat| text(ruby, &beat)), in_flight))?;
     }
     Ok(array)
 }
@@ -35,12 +26,7 @@ pub fn instances(ruby: &Ruby, hash: RHash) -> Result<RArray, Error> {
 pub fn records(ruby: &Ruby, hash: RHash, dead_only: bool) -> Result<RArray, Error> {
     let found = visit(ruby, hash, |store| inspection::records(store, dead_only))?;
     let array = ruby.ary_new_capa(found.len());
-    for InFlight {
-        instance,
-        name,
-        payload,
-    } in found
-    {
+    for InFlight { instance, name, payload } in found {
         array.push((
             text(ruby, &instance),
             text(ruby, &name),
@@ -50,19 +36,11 @@ pub fn records(ruby: &Ruby, hash: RHash, dead_only: bool) -> Result<RArray, Erro
     Ok(array)
 }
 
-fn visit<T>(
-    ruby: &Ruby,
-    hash: RHash,
-    look: impl Fn(&mut Store) -> CoreResult<T>,
-) -> Result<T, Error> {
+fn visit<T>(ruby: &Ruby, hash: RHash, look: impl Fn(&mut Store) -> CoreResult<T>) -> Result<T, Error> {
     guarded(ruby, || {
         let settings: Settings = settings(ruby, hash)?;
         // Bounded by the timeouts of the connection, so it needs no interrupt.
-        wait(
-            ruby,
-            || Wait::Over(look(&mut Store::new(&settings, "visit"))),
-            || {},
-        )?
-        .map_err(|cause| error(ruby, "ConnectionError", cause.to_string()))
+        wait(ruby, || Wait::Over(look(&mut Store::new(&settings, "visit"))), || {})?
+            .map_err(|cause| error(ruby, "ConnectionError", cause.to_string()))
     })
 }

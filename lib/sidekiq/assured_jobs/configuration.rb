@@ -8,8 +8,10 @@ module Sidekiq
     # The settings. What code sets wins over the environment, the environment wins over the default.
     # Durations are in seconds, and may be fractions.
     class Configuration
-      positive = ->(value) { value.is_a?(Numeric) && value.real? && value.to_f.finite? && value.positive? }
-      not_negative = ->(value) { positive.call(value) || (value.is_a?(Numeric) && value.zero?) }
+      # Nobody waits longer than a day; what is longer is a unit mixed up.
+      day = 86_400
+      duration = ->(value) { value.is_a?(Numeric) && value.real? && value >= 0 && value <= day }
+      positive = ->(value) { duration.call(value) && value.positive? }
       text = ->(value) { value.is_a?(String) && !value.empty? }
 
       # All settings, in the order of the README.
@@ -20,14 +22,14 @@ module Sidekiq
         Setting.new(name: :namespace, env: "ASSURED_JOBS_NS", default: "sidekiq_assured_jobs", kind: :text,
                     allowed: "a String that is not empty", check: text),
         Setting.new(name: :heartbeat_interval, env: "ASSURED_JOBS_HEARTBEAT_INTERVAL", default: 15, kind: :seconds,
-                    allowed: "a number of seconds above 0", check: positive),
+                    allowed: "a number of seconds above 0, at most 86400", check: positive),
         Setting.new(name: :heartbeat_ttl, env: "ASSURED_JOBS_HEARTBEAT_TTL", default: 45, kind: :seconds,
-                    allowed: "a number of seconds above heartbeat_interval", check: positive),
+                    allowed: "a number of seconds above heartbeat_interval, at most 86400", check: positive),
         Setting.new(name: :recovery_lock_ttl, env: "ASSURED_JOBS_RECOVERY_LOCK_TTL", default: 300, kind: :seconds,
-                    allowed: "a number of seconds above 0", check: positive),
+                    allowed: "a number of seconds above 0, at most 86400", check: positive),
         Setting.new(name: :track_timeout, env: "ASSURED_JOBS_TRACK_TIMEOUT", default: 5, kind: :seconds,
-                    allowed: "a number of seconds, 0 or more", check: not_negative),
-        Setting.new(name: :auto_recovery_enabled, env: "ASSURED_JOBS_AUTO_RECOVERY_ENABLED", default: true,
+                    allowed: "a number of seconds from 0 to 86400", check: duration),
+        Setting.new(name: :auto_recovery_enabled, env: "ASSURED_JOBS_AUTO_RECOVERY", default: true,
                     kind: :boolean, allowed: "true or false", check: ->(value) { [true, false].include?(value) }),
         Setting.new(name: :redis_options, env: "ASSURED_JOBS_REDIS_OPTIONS", kind: :json,
                     allowed: "a Hash of options for the Redis client (JSON in the environment), or nil",
@@ -35,7 +37,7 @@ module Sidekiq
         Setting.new(name: :logger, kind: :object, allowed: "a Logger, or nil for Sidekiq's",
                     check: ->(value) { value.nil? || value.respond_to?(:add) }),
         Setting.new(name: :delayed_recovery_interval, env: "ASSURED_JOBS_DELAYED_RECOVERY_INTERVAL", default: 300,
-                    kind: :seconds, allowed: "a number of seconds, 0 or more", check: not_negative),
+                    kind: :seconds, allowed: "a number of seconds from 0 to 86400", check: duration),
         Setting.new(name: :delayed_recovery_count, env: "ASSURED_JOBS_DELAYED_RECOVERY_COUNT", default: 1, kind: :count,
                     allowed: "an Integer, 0 or more", check: ->(value) { value.is_a?(Integer) && value >= 0 })
       ].freeze

@@ -5,6 +5,7 @@ require_relative "event_loop"
 require_relative "middleware"
 require_relative "native"
 require_relative "push_back"
+require_relative "work_in_hand"
 
 module Sidekiq
   module AssuredJobs
@@ -58,17 +59,22 @@ module Sidekiq
         @engine = nil
         left = engine.stop(@configuration.call.track_timeout.to_f)
         @events.join(1)
-        return if left.zero?
-
-        AssuredJobs.logger.warn { "AssuredJobs: leaves #{left} jobs in flight; another instance will recover them" }
+        AssuredJobs.logger.warn { "AssuredJobs: #{farewell(left)}" } unless left == 0 # rubocop:disable Style/NumericPredicate
       end
 
       private
+
+      def farewell(left)
+        return "leaves #{left} jobs in flight; another instance will recover them" if left
+
+        "Redis did not answer at the end; the others will notice it within heartbeat_ttl"
+      end
 
       def start
         engine = Native::Engine.start(EngineSettings.of(@configuration.call))
         @events = EventLoop.new(engine, -> { AssuredJobs.logger })
         PushBack.install
+        WorkInHand.install
         pid = ::Process.pid
         # Sidekiq has no event for "all jobs have ended" before 8.0.2. A forked child inherits this handler.
         at_exit { stop if ::Process.pid == pid }

@@ -12,10 +12,11 @@ module Sidekiq
         # @return [void]
         def install
           require "sidekiq/fetch"
-          # Prepending twice has no effect.
-          Sidekiq::BasicFetch.prepend(Atomic)
-          fetch = Sidekiq.options[:fetch]
-          fetch.singleton_class.prepend(AfterForeignFetch) if fetch && !fetch.is_a?(Sidekiq::BasicFetch)
+          stock = Sidekiq::BasicFetch
+          # Prepending twice has no effect. Sidekiq 6.0 pushes back through the class itself.
+          (stock.respond_to?(:bulk_requeue) ? stock.singleton_class : stock).prepend(Atomic)
+          fetch = fetch_option
+          fetch.singleton_class.prepend(AfterForeignFetch) unless [nil, stock].include?(fetch) || fetch.is_a?(stock)
         end
 
         # @param payload [String]
@@ -39,6 +40,13 @@ module Sidekiq
         # @return [void]
         def remember(units)
           @pushed.concat(units.map(&:job))
+        end
+
+        private
+
+        # The fetcher that the application or another gem has set, if any. Sidekiq 6.5 moved its options.
+        def fetch_option
+          Sidekiq.respond_to?(:[]) ? Sidekiq[:fetch] : Sidekiq.options[:fetch]
         end
       end
 

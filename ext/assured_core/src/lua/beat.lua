@@ -1,4 +1,5 @@
--- One heartbeat, and a look at whether this instance is still what it thinks it is.
+-- One heartbeat, and a look at whether this instance is still what it thinks it is. Asking again gives the
+-- same answer, so a lost reply does no harm; a verdict stays until the instance has acted on it.
 --
 -- KEYS[1]  instance:<id>   string   heartbeat
 -- KEYS[2]  instances       hash     registry
@@ -7,23 +8,12 @@
 -- ARGV[2]  registry entry (JSON, unique to this process)
 -- ARGV[3]  heartbeat value (unix time, seconds)
 -- ARGV[4]  heartbeat_ttl (milliseconds)
--- Returns  'ok'         as expected
---          'declared'   this instance was declared dead; it is registered again
---          'forgotten'  Redis lost the registration; it is registered again
---          'taken'      another process owns the id now; nothing was written
+-- Returns  0 beaten, 1 the id is another process's now and nothing was written; and the verdict, or false
 local heartbeat, instances, verdict = KEYS[1], KEYS[2], KEYS[3]
 local id, entry, now, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local registered = redis.call('HGET', instances, id)
-if registered and registered ~= entry then
-  return 'taken'
+if not owns(instances, id, entry) then
+  return {1, false}
 end
-
 redis.call('SET', heartbeat, now, 'PX', ttl)
-if not registered then
-  redis.call('HSET', instances, id, entry)
-end
-if redis.call('DEL', verdict) == 1 then
-  return 'declared'
-end
-return registered and 'ok' or 'forgotten'
+return {0, redis.call('GET', verdict)}

@@ -2,17 +2,23 @@
 -- somebody else, and its payload belongs to them.
 --
 -- KEYS[1]     jobs:<id>    set      in-flight records of this instance
--- KEYS[i+1]   job:<name>   string   payload  (i = 1..n)
--- ARGV[i]     name
--- Returns     how many were released
-local jobs = KEYS[1]
-local mine = redis.call('SMISMEMBER', jobs, unpack(ARGV))
+-- KEYS[2]     instances    hash     registry
+-- KEYS[i+2]   job:<name>   string   payload  (i = 1..n)
+-- ARGV[1]     id
+-- ARGV[2]     registry entry (JSON, unique to this process)
+-- ARGV[i+2]   name
+-- Returns     how many were released; error TAKEN
+local jobs, instances = KEYS[1], KEYS[2]
 local names, payloads = {}, {}
 
-for i = 1, #ARGV do
+if not owns(instances, ARGV[1], ARGV[2]) then
+  return TAKEN
+end
+local mine = redis.call('SMISMEMBER', jobs, unpack(ARGV, 3))
+for i = 1, #mine do
   if mine[i] == 1 then
-    names[#names + 1] = ARGV[i]
-    payloads[#payloads + 1] = KEYS[i + 1]
+    names[#names + 1] = ARGV[i + 2]
+    payloads[#payloads + 1] = KEYS[i + 2]
   end
 end
 if #names > 0 then

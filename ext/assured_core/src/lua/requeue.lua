@@ -6,37 +6,53 @@
 -- KEYS[2]      instance:<id>   string   heartbeat
 -- KEYS[3]      verdict:<id>    string   left for the instance to find, if it still lives
 -- KEYS[4]      queues          set      Sidekiq's queue names
--- KEYS[2i+3]   job:<name>      string   payload  (i = 1..n)
--- KEYS[2i+4]   queue:<queue>   list
+-- KEYS[5]      instances       hash     registry
+-- KEYS[2i+4]   job:<name>      string   payload  (i = 1..n)
+-- KEYS[2i+5]   queue:<queue>   list
 -- ARGV[1]      verdict value, or '' when the owner itself gives back
 -- ARGV[2]      lifetime of the verdict (milliseconds)
--- ARGV[3i]     name
--- ARGV[3i+1]   queue name
--- ARGV[3i+2]   payload to push
--- Returns      n times 1 (queued) or 0 (no longer recorded here); false when the instance beats
-local jobs, heartbeat, verdict, queues = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local by, verdict_ttl = ARGV[1], ARGV[2]
+-- ARGV[3]      id
+-- ARGV[4]      registry entry of the owner, or ''
+-- ARGV[3i+2]   name
+-- ARGV[3i+3]   queue name
+-- ARGV[3i+4]   payload to push
+-- Returns      n times 1 (queued), 0 (no longer recorded here) or 2 (its queue is no list, stays recorded);
+--              false when the instance beats; error TAKEN
+local jobs, heartbeat, verdict, queues, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local by, verdict_ttl, id, entry = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-if by ~= '' and redis.call('EXISTS', heartbeat) == 1 then
+if by == '' then
+  if not owns(instances, id, entry) then
+    return TAKEN
+  end
+elseif redis.call('EXISTS', heartbeat) == 1 then
   return false
 end
 
 local reply, seen = {}, {}
-local queued = false
-for i = 1, (#KEYS - 4) / 2 do
-  local name, queue, payload = ARGV[3 * i], ARGV[3 * i + 1], ARGV[3 * i + 2]
-  reply[i] = redis.call('SREM', jobs, name)
+local judged = by == ''
+for i = 1, (#KEYS - 5) / 2 do
+  local name, queue, payload = ARGV[3 * i + 2], ARGV[3 * i + 3], ARGV[3 * i + 4]
+  reply[i] = redis.call('SISMEMBER', jobs, name)
   if reply[i] == 1 then
-    redis.call('RPUSH', KEYS[2 * i + 4], payload)
-    redis.call('DEL', KEYS[2 * i + 3])
-    if not seen[queue] then
-      seen[queue] = true
-      redis.call('SADD', queues, queue)
+    -- Pushed before anything is removed: an error must not end between the two.
+    local pushed = redis.pcall('RPUSH', KEYS[2 * i + 5], payload)
+    if type(pushed) == 'number' then
+      redis.call('SREM', jobs, name)
+      redis.call('DEL', KEYS[2 * i + 4])
+      if not seen[queue] then
+        seen[queue] = true
+        redis.pcall('SADD', queues, queue)
+      end
+      if not judged then
+        judged = true
+        redis.call('SET', verdict, by, 'PX', verdict_ttl)
+      end
+    elseif string.find(pushed.err, 'WRONGTYPE', 1, true) then
+      reply[i] = 2
+    else
+      return pushed
     end
-    queued = true
   end
-end
-if by ~= '' and queued then
-  redis.call('SET', verdict, by, 'PX', verdict_ttl)
 end
 return reply
