@@ -8,7 +8,7 @@ use assured_core::error::Remedy;
 use assured_core::settings::Address;
 use assured_core::store::{Requeued, Store};
 use support::{
-    Redis, RedisServer, expiring, identity, list, names, record, set, space, text, to_queue,
+    Redis, RedisServer, commit, expiring, identity, list, names, record, set, space, text, to_queue,
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -19,9 +19,7 @@ fn scripts_that_the_server_forgot_are_loaded_again() {
     let mut store = redis.store();
     store.claim(&identity("a"), TTL).unwrap();
     redis.run::<()>(&["SCRIPT", "FLUSH"]);
-    let (released, recorded) = store
-        .commit(b"a", &names(&["x"]), &[record("j", "s", "{}")])
-        .unwrap();
+    let (released, recorded) = commit(&mut store, &identity("a"), &names(&["x"]), &[record("j", "s", "{}")]);
     released.unwrap();
     assert_eq!(recorded.unwrap(), [false]);
     assert_eq!(redis.dump().get("ns:jobs:a"), Some(&set(&["j"])));
@@ -34,11 +32,7 @@ fn a_connection_that_was_killed_is_replaced() {
     store.claim(&identity("a"), TTL).unwrap();
     let killed: i64 = redis.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     assert_eq!(killed, 1);
-    store
-        .commit(b"a", &[], &[record("j", "s", "{}")])
-        .unwrap()
-        .1
-        .unwrap();
+    commit(&mut store, &identity("a"), &[], &[record("j", "s", "{}")]).1.unwrap();
     assert_eq!(redis.dump().get("ns:job:j"), Some(&text("{}")));
 }
 
@@ -75,9 +69,7 @@ fn a_wrong_password_is_for_the_user_to_mend() {
 fn an_address_where_nobody_listens_is_named() {
     let mut settings = Redis::shared().settings();
     settings.tracking.address = Address::Tcp("127.0.0.1".into(), 1);
-    let error = Store::new(&settings, "test")
-        .claim(&identity("a"), TTL)
-        .unwrap_err();
+    let error = Store::new(&settings, "test").claim(&identity("a"), TTL).unwrap_err();
     assert_eq!(error.remedy, Remedy::Reconnect);
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
 }
@@ -93,11 +85,11 @@ fn a_server_that_does_not_answer_ends_the_wait_by_timeout() {
     store.claim(&identity("a"), TTL).unwrap();
     redis.freeze();
     let began = std::time::Instant::now();
-    let outcome = store.beat(&identity("a"), TTL);
+    let outcome = store.beat(&identity("a"), TTL, &[]);
     redis.thaw();
     assert_eq!(outcome.unwrap_err().remedy, Remedy::Reconnect);
     assert!(began.elapsed() < Duration::from_secs(2));
-    store.beat(&identity("a"), TTL).unwrap();
+    store.beat(&identity("a"), TTL, &[]).unwrap();
 }
 
 #[test]
@@ -105,15 +97,10 @@ fn a_refused_write_is_to_be_tried_again_later() {
     let mut redis = Redis::own();
     let mut store = redis.store();
     store.claim(&identity("a"), TTL).unwrap();
-    store
-        .commit(b"a", &[], &[record("old", "s", "{}")])
-        .unwrap()
-        .1
-        .unwrap();
+    commit(&mut store, &identity("a"), &[], &[record("old", "s", "{}")]).1.unwrap();
     redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
-    let (released, recorded) = store
-        .commit(b"a", &names(&["old"]), &[record("j", "s", "{}")])
-        .unwrap();
+    let (released, recorded) =
+        commit(&mut store, &identity("a"), &names(&["old"]), &[record("j", "s", "{}")]);
     assert_eq!(recorded.unwrap_err().remedy, Remedy::Wait);
     released.unwrap();
     redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -139,27 +126,11 @@ fn two_servers() -> (Redis, Redis, Store) {
 #[test]
 fn requeue_across_two_servers_pushes_there_and_releases_here() {
     let (mut tracking, mut queues, mut store) = two_servers();
-    let returns = [
-        to_queue("j1", "{1+}"),
-        to_queue("gone", "{}"),
-        to_queue("j2", "{2+}"),
-    ];
+    let returns = [to_queue("j1", "{1+}"), to_queue("gone", "{}"), to_queue("j2", "{2+}")];
     let outcome = store.requeue(b"dead", b"judge", &returns).unwrap();
-    assert_eq!(
-        outcome,
-        Some(vec![Requeued::Yes, Requeued::Gone, Requeued::Yes])
-    );
-    assert_eq!(
-        tracking.dump(),
-        space([("ns:verdict:dead", expiring("judge"))])
-    );
-    assert_eq!(
-        queues.dump(),
-        space([
-            ("queue:q", list(&["{1+}", "{2+}"])),
-            ("queues", set(&["q"]))
-        ])
-    );
+    assert_eq!(outcome, Some(vec![Requeued::Yes, Requeued::Gone, Requeued::Yes]));
+    assert_eq!(tracking.dump(), space([("ns:verdict:dead", expiring("judge"))]));
+    assert_eq!(queues.dump(), space([("queue:q", list(&["{1+}", "{2+}"])), ("queues", set(&["q"]))]));
 }
 
 #[test]
@@ -170,17 +141,13 @@ fn requeue_across_two_servers_leaves_an_instance_that_beats_alone() {
     let returns = [to_queue("j1", "{1}")];
     assert_eq!(store.requeue(b"dead", b"judge", &returns).unwrap(), None);
     assert_eq!((tracking.dump(), queues.dump()), (before, space([])));
-    assert_eq!(
-        store.give_back(b"dead", &returns).unwrap(),
-        [Requeued::Yes],
-        "its owner may"
-    );
+    assert_eq!(store.give_back(&identity("dead"), &returns).unwrap(), [Requeued::Yes], "its owner may");
     assert_eq!(queues.queued("q"), 1);
 }
 
 #[test]
 fn requeue_across_two_servers_is_not_repeated_for_the_good_because_of_a_bad_one() {
-    let (_tracking, mut queues, mut store) = two_servers();
+    let (mut tracking, mut queues, mut store) = two_servers();
     queues.seed(&space([("queue:odd", text("no list"))]));
     let mut odd = to_queue("j2", "{2}");
     odd.queue = b"odd".to_vec();
@@ -188,6 +155,7 @@ fn requeue_across_two_servers_is_not_repeated_for_the_good_because_of_a_bad_one(
         let _ = store.requeue(b"dead", b"judge", &[to_queue("j1", "{1}"), odd.clone()]);
     }
     assert_eq!(queues.queued("q"), 1);
+    assert_eq!(tracking.dump().get("ns:jobs:dead"), Some(&set(&["j2"])));
 }
 
 #[test]
@@ -200,13 +168,39 @@ fn requeue_across_two_servers_loses_nothing_while_the_queues_are_away() {
     settings.queues = Some(queues.details());
     let mut store = Store::new(&settings, "test");
     queues.away();
-    store
-        .requeue(b"dead", b"judge", &[to_queue("j", "{}")])
-        .unwrap_err();
+    store.requeue(b"dead", b"judge", &[to_queue("j", "{}")]).unwrap_err();
     assert_eq!(tracking.dump(), before);
     queues.back();
-    store
-        .requeue(b"dead", b"judge", &[to_queue("j", "{}")])
-        .unwrap();
+    store.requeue(b"dead", b"judge", &[to_queue("j", "{}")]).unwrap();
+    assert_eq!(queues.queued("q"), 1);
+}
+
+/// The owner puts nothing back when all its jobs have just ended.
+#[test]
+fn nothing_to_put_back_is_no_error() {
+    let (mut tracking, mut queues, mut across) = two_servers();
+    let (before, dead) = (tracking.dump(), identity("dead"));
+    assert_eq!(across.give_back(&dead, &[]).unwrap(), []);
+    assert_eq!(across.requeue(b"dead", b"judge", &[]).unwrap(), Some(vec![]));
+    assert_eq!(tracking.store().requeue(b"dead", b"judge", &[]).unwrap(), Some(vec![]));
+    assert_eq!((tracking.dump(), queues.dump()), (before, space([])));
+}
+
+/// A push whose release must fail would be repeated at every sweep.
+#[test]
+fn requeue_across_two_servers_pushes_nothing_that_it_cannot_release() {
+    let mut tracking = Redis::own();
+    let mut queues = Redis::shared();
+    tracking.seed(&space([("ns:jobs:dead", set(&["j"])), ("ns:job:j", text("{}"))]));
+    tracking.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let mut settings = tracking.settings();
+    settings.queues = Some(queues.details());
+    let mut store = Store::new(&settings, "test");
+    for _ in 0..2 {
+        store.requeue(b"dead", b"judge", &[to_queue("j", "{}")]).unwrap_err();
+    }
+    assert_eq!(queues.queued("q"), 0);
+    tracking.run::<()>(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    store.requeue(b"dead", b"judge", &[to_queue("j", "{}")]).unwrap();
     assert_eq!(queues.queued("q"), 1);
 }

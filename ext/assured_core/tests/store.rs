@@ -4,9 +4,11 @@ mod support;
 
 use std::time::Duration;
 
+use assured_core::Bytes;
+use assured_core::error::Remedy;
 use assured_core::store::{Beat, Requeued, Store};
 use support::{
-    ENTRY, Redis, Space, expiring, hash, identity, list, names, record, set, space, text, to_queue,
+    ENTRY, Redis, Space, commit, expiring, hash, identity, list, names, record, set, space, text, to_queue,
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -51,11 +53,8 @@ fn claim_refuses_a_name_with_a_heartbeat() {
 
 #[test]
 fn claim_refuses_a_name_that_still_has_jobs() {
-    let before = space([
-        ("ns:jobs:a", set(&["j"])),
-        ("ns:job:j", text("{}")),
-        ("ns:verdict:a", expiring("judge")),
-    ]);
+    let before =
+        space([("ns:jobs:a", set(&["j"])), ("ns:job:j", text("{}")), ("ns:verdict:a", expiring("judge"))]);
     let (mut redis, mut store) = seeded(&before);
     assert!(!store.claim(&identity("a"), TTL).unwrap());
     assert_eq!(redis.dump(), before);
@@ -71,10 +70,8 @@ fn claim_again_with_the_same_entry_succeeds_whatever_the_instance_holds() {
 
 #[test]
 fn claim_removes_a_verdict_that_was_meant_for_the_last_owner() {
-    let (mut redis, mut store) = seeded(&space([
-        ("ns:instances", hash(&[("a", OTHER)])),
-        ("ns:verdict:a", expiring("judge")),
-    ]));
+    let (mut redis, mut store) =
+        seeded(&space([("ns:instances", hash(&[("a", OTHER)])), ("ns:verdict:a", expiring("judge"))]));
     assert!(store.claim(&identity("a"), TTL).unwrap());
     assert_eq!(redis.dump(), registered());
 }
@@ -85,108 +82,140 @@ fn the_heartbeat_lives_for_its_ttl() {
     store.claim(&identity("a"), TTL).unwrap();
     let left: i64 = redis.run(&["PTTL", "ns:instance:a"]);
     assert!((25_000..=30_000).contains(&left), "{left}");
-    store.beat(&identity("a"), 2 * TTL).unwrap();
+    store.beat(&identity("a"), 2 * TTL, &[]).unwrap();
     let left: i64 = redis.run(&["PTTL", "ns:instance:a"]);
     assert!((55_000..=60_000).contains(&left), "{left}");
+}
+
+/// Beats as `a` and asks about no payload.
+fn beat(store: &mut Store) -> Beat {
+    store.beat(&identity("a"), TTL, &[]).unwrap()
+}
+
+fn ours(verdict: Option<&str>, records: &[&str], payloads: &[bool]) -> Beat {
+    Beat::Ours {
+        verdict: verdict.map(Bytes::from),
+        records: names(records).into_iter().collect(),
+        payloads: payloads.to_vec(),
+    }
 }
 
 #[test]
 fn beat_as_expected() {
     let (mut redis, mut store) = seeded(&registered());
-    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::Fine);
+    assert_eq!(beat(&mut store), ours(None, &[], &[]));
     assert_eq!(redis.dump(), registered());
 }
 
 #[test]
 fn beat_after_the_heartbeat_lapsed_unnoticed() {
     let (mut redis, mut store) = seeded(&registered().without(&["ns:instance:a"]));
-    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::Fine);
+    assert_eq!(beat(&mut store), ours(None, &[], &[]));
     assert_eq!(redis.dump(), registered());
 }
 
 #[test]
-fn beat_after_a_verdict() {
-    let (_redis, mut store) = seeded(&registered().with("ns:verdict:a", expiring("judge")));
-    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::DeclaredDead);
+fn beat_tells_of_records_and_payloads() {
+    let (_redis, mut store) = seeded(
+        &registered()
+            .with("ns:jobs:a", set(&["both", "claim"]))
+            .with("ns:job:both", text("{}"))
+            .with("ns:job:payload", text("{}")),
+    );
+    let asked = names(&["both", "claim", "payload", "none"]);
+    assert_eq!(
+        store.beat(&identity("a"), TTL, &asked).unwrap(),
+        ours(None, &["both", "claim"], &[true, false, true, false])
+    );
 }
 
+/// A reply may be lost, and an error may come between: the verdict stays until it was acted on.
 #[test]
-fn beat_after_redis_lost_everything_registers_again() {
-    let (mut redis, mut store) = seeded(&space([]));
-    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::Forgotten);
+fn beat_tells_of_a_verdict_until_it_is_cleared() {
+    let (mut redis, mut store) = seeded(&registered().with("ns:verdict:a", expiring("judge")));
+    for _ in 0..2 {
+        assert_eq!(beat(&mut store), ours(Some("judge"), &[], &[]));
+    }
+    assert!(!store.clear_verdict(b"a", b"an older one").unwrap());
+    assert!(store.clear_verdict(b"a", b"judge").unwrap());
+    assert_eq!(beat(&mut store), ours(None, &[], &[]));
     assert_eq!(redis.dump(), registered());
 }
 
 #[test]
-fn beat_under_a_name_that_another_process_has_taken_changes_nothing() {
-    let before = space([
+fn beat_registers_again_what_redis_lost_or_somebody_adopted() {
+    for entry in [None, Some(r#"{"version":"1.x"}"#)] {
+        let before = entry.map_or(space([]), |entry| space([("ns:instances", hash(&[("a", entry)]))]));
+        let (mut redis, mut store) = seeded(&before);
+        assert_eq!(beat(&mut store), ours(None, &[], &[]));
+        assert_eq!(redis.dump(), registered());
+    }
+}
+
+/// What another process owns under the name `a`.
+fn taken() -> Space {
+    space([
         ("ns:instances", hash(&[("a", OTHER)])),
+        ("ns:jobs:a", set(&["j"])),
+        ("ns:job:j", text("{theirs}")),
         ("ns:verdict:a", expiring("judge")),
-    ]);
-    let (mut redis, mut store) = seeded(&before);
-    assert_eq!(store.beat(&identity("a"), TTL).unwrap(), Beat::Taken);
-    assert_eq!(redis.dump(), before);
+    ])
 }
 
 #[test]
-fn holds_wants_claim_and_payload_both() {
-    let (_redis, mut store) = seeded(&space([
-        ("ns:jobs:a", set(&["both", "claim"])),
-        ("ns:job:both", text("{}")),
-        ("ns:job:payload", text("{}")),
-    ]));
-    let held = store
-        .holds(b"a", &names(&["both", "claim", "payload", "none"]))
-        .unwrap();
-    assert_eq!(held, [true, false, false, false]);
+fn nothing_is_done_under_a_name_that_another_process_has_taken() {
+    let (mut redis, mut store) = seeded(&taken());
+    let me = identity("a");
+    assert_eq!(beat(&mut store), Beat::Taken);
+    let (released, recorded) = commit(&mut store, &me, &names(&["j"]), &[record("k", "s", "{}")]);
+    assert_eq!(released.unwrap_err().remedy, Remedy::Reclaim);
+    assert_eq!(recorded.unwrap_err().remedy, Remedy::Reclaim);
+    let error = store.give_back(&me, &[to_queue("j", "{}")]).unwrap_err();
+    assert_eq!(error.remedy, Remedy::Reclaim);
+    assert_eq!(store.retire(&me).unwrap(), 0);
+    assert_eq!(redis.dump(), taken());
+}
+
+/// A record of an instance that is not registered would be found by no sweep.
+#[test]
+fn commit_registers_an_instance_that_is_not() {
+    let (mut redis, mut store) = seeded(&space([]));
+    commit(&mut store, &identity("a"), &[], &[record("j", "s", "{}")]).1.unwrap();
+    assert_eq!(
+        redis.dump(),
+        space([
+            ("ns:instances", hash(&[("a", ENTRY)])),
+            ("ns:jobs:a", set(&["j"])),
+            ("ns:job:j", text("{}")),
+        ])
+    );
 }
 
 #[test]
 fn commit_records_an_attempt() {
     let (mut redis, mut store) = seeded(&registered());
-    let (_, spares) = store.commit(b"a", &[], &[record("j", "s", "{}")]).unwrap();
+    let (_, spares) = commit(&mut store, &identity("a"), &[], &[record("j", "s", "{}")]);
     assert_eq!(spares.unwrap(), [false]);
-    assert_eq!(
-        redis.dump(),
-        registered()
-            .with("ns:jobs:a", set(&["j"]))
-            .with("ns:job:j", text("{}"))
-    );
+    assert_eq!(redis.dump(), registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{}")));
 }
 
 #[test]
 fn commit_leaves_the_payload_of_another_holder_alone() {
-    let before = registered()
-        .with("ns:jobs:b", set(&["j"]))
-        .with("ns:job:j", text("{theirs}"));
+    let before = registered().with("ns:jobs:b", set(&["j"])).with("ns:job:j", text("{theirs}"));
     let (mut redis, mut store) = seeded(&before);
-    let (_, spares) = store
-        .commit(b"a", &[], &[record("j", "s", "{ours}")])
-        .unwrap();
+    let (_, spares) = commit(&mut store, &identity("a"), &[], &[record("j", "s", "{ours}")]);
     assert_eq!(spares.unwrap(), [true]);
-    assert_eq!(
-        redis.dump(),
-        before
-            .with("ns:jobs:a", set(&["s"]))
-            .with("ns:job:s", text("{ours}"))
-    );
+    assert_eq!(redis.dump(), before.with("ns:jobs:a", set(&["s"])).with("ns:job:s", text("{ours}")));
 }
 
 #[test]
 fn commit_sent_again_changes_nothing() {
-    let (mut redis, mut store) = seeded(
-        &registered()
-            .with("ns:jobs:b", set(&["theirs"]))
-            .with("ns:job:theirs", text("{b}")),
-    );
-    let records = [
-        record("j", "s1", "{1}"),
-        record("theirs", "s2", "{2}"),
-        record("own", "own", "{3}"),
-    ];
-    let first = store.commit(b"a", &[], &records).unwrap().1.unwrap();
+    let (mut redis, mut store) =
+        seeded(&registered().with("ns:jobs:b", set(&["theirs"])).with("ns:job:theirs", text("{b}")));
+    let records = [record("j", "s1", "{1}"), record("theirs", "s2", "{2}"), record("own", "own", "{3}")];
+    let first = commit(&mut store, &identity("a"), &[], &records).1.unwrap();
     let after = redis.dump();
-    let second = store.commit(b"a", &[], &records).unwrap().1.unwrap();
+    let second = commit(&mut store, &identity("a"), &[], &records).1.unwrap();
     assert_eq!((first, redis.dump()), (second, after));
 }
 
@@ -200,33 +229,19 @@ fn commit_releases_ours_and_nothing_of_another_holder() {
         .with("ns:job:theirs", text("{b}"));
     let (mut redis, mut store) = seeded(&before);
     let releases = names(&["mine", "theirs", "unknown"]);
-    store.commit(b"a", &releases, &[]).unwrap().0.unwrap();
-    assert_eq!(
-        redis.dump(),
-        before
-            .without(&["ns:job:mine"])
-            .with("ns:jobs:a", set(&["stays"]))
-    );
+    commit(&mut store, &identity("a"), &releases, &[]).0.unwrap();
+    assert_eq!(redis.dump(), before.without(&["ns:job:mine"]).with("ns:jobs:a", set(&["stays"])));
 }
 
 #[test]
 fn commit_releases_before_it_records() {
-    let (mut redis, mut store) = seeded(
-        &registered()
-            .with("ns:jobs:a", set(&["j"]))
-            .with("ns:job:j", text("{old}")),
-    );
-    let (released, recorded) = store
-        .commit(b"a", &names(&["j"]), &[record("j", "s", "{new}")])
-        .unwrap();
+    let (mut redis, mut store) =
+        seeded(&registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{old}")));
+    let (released, recorded) =
+        commit(&mut store, &identity("a"), &names(&["j"]), &[record("j", "s", "{new}")]);
     released.unwrap();
     assert_eq!(recorded.unwrap(), [false]);
-    assert_eq!(
-        redis.dump(),
-        registered()
-            .with("ns:jobs:a", set(&["j"]))
-            .with("ns:job:j", text("{new}"))
-    );
+    assert_eq!(redis.dump(), registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{new}")));
 }
 
 #[test]
@@ -238,12 +253,9 @@ fn payloads_and_names_may_hold_any_byte() {
         payload: b"\xfe\0".as_slice().into(),
     };
     let name = odd.name.clone();
-    store.commit(b"a", &[], &[odd]).unwrap().1.unwrap();
-    assert_eq!(
-        store.payloads(&[name.clone()], 100).unwrap(),
-        [Some(b"\xfe\0".to_vec())]
-    );
-    store.commit(b"a", &[name], &[]).unwrap().0.unwrap();
+    commit(&mut store, &identity("a"), &[], std::slice::from_ref(&odd)).1.unwrap();
+    assert_eq!(store.payloads(std::slice::from_ref(&name), 100).unwrap(), [Some(b"\xfe\0".to_vec())]);
+    commit(&mut store, &identity("a"), &[name], &[]).0.unwrap();
     assert_eq!(redis.dump(), registered());
 }
 
@@ -251,20 +263,9 @@ fn payloads_and_names_may_hold_any_byte() {
 fn requeue_moves_orphans_to_where_they_are_popped_next() {
     let (mut redis, mut store) = seeded(&orphans().with("queue:q", list(&["waiting"])));
     let outcome = store
-        .requeue(
-            b"dead",
-            b"judge",
-            &[
-                to_queue("j1", "{1+}"),
-                to_queue("gone", "{}"),
-                to_queue("j2", "{2+}"),
-            ],
-        )
+        .requeue(b"dead", b"judge", &[to_queue("j1", "{1+}"), to_queue("gone", "{}"), to_queue("j2", "{2+}")])
         .unwrap();
-    assert_eq!(
-        outcome,
-        Some(vec![Requeued::Yes, Requeued::Gone, Requeued::Yes])
-    );
+    assert_eq!(outcome, Some(vec![Requeued::Yes, Requeued::Gone, Requeued::Yes]));
     assert_eq!(
         redis.dump(),
         space([
@@ -292,37 +293,38 @@ fn requeue_a_second_time_queues_nothing() {
 fn requeue_leaves_an_instance_that_beats_alone() {
     let before = orphans().beating("dead");
     let (mut redis, mut store) = seeded(&orphans().with("ns:instance:dead", expiring("2000000000")));
-    let outcome = store
-        .requeue(b"dead", b"judge", &[to_queue("j1", "{1}")])
-        .unwrap();
+    let outcome = store.requeue(b"dead", b"judge", &[to_queue("j1", "{1}")]).unwrap();
     assert_eq!(outcome, None);
     assert_eq!(redis.dump(), before);
 }
 
 #[test]
 fn requeue_leaves_the_payload_of_another_holder_alone() {
-    let before = orphans()
-        .with("ns:jobs:b", set(&["j3"]))
-        .with("ns:job:j3", text("{3}"));
+    let before = orphans().with("ns:jobs:b", set(&["j3"])).with("ns:job:j3", text("{3}"));
     let (mut redis, mut store) = seeded(&before);
-    let outcome = store
-        .requeue(b"dead", b"judge", &[to_queue("j3", "{3}")])
-        .unwrap();
+    let outcome = store.requeue(b"dead", b"judge", &[to_queue("j3", "{3}")]).unwrap();
     assert_eq!(outcome, Some(vec![Requeued::Gone]));
     assert_eq!(redis.dump(), before);
 }
 
 /// A script is not rolled back: what it did before an error stays done.
 #[test]
-fn requeue_into_a_key_that_is_no_queue_loses_nothing() {
+fn requeue_into_a_key_that_is_no_queue_loses_nothing_and_stops_nobody() {
     let before = orphans().with("queue:odd", text("no list"));
     let (mut redis, mut store) = seeded(&before);
     let mut odd = to_queue("j1", "{1}");
     odd.queue = b"odd".to_vec();
-    let _ = store.requeue(b"dead", b"judge", &[odd]);
-    let after = redis.dump();
-    assert_eq!(after.get("ns:jobs:dead"), before.get("ns:jobs:dead"));
-    assert_eq!(after.get("ns:job:j1"), before.get("ns:job:j1"));
+    let outcome = store.requeue(b"dead", b"judge", &[odd, to_queue("j2", "{2}")]).unwrap();
+    assert_eq!(outcome, Some(vec![Requeued::Refused, Requeued::Yes]));
+    assert_eq!(
+        redis.dump(),
+        before
+            .without(&["ns:job:j2"])
+            .with("ns:jobs:dead", set(&["j1"]))
+            .with("ns:verdict:dead", expiring("judge"))
+            .with("queue:q", list(&["{2}"]))
+            .with("queues", set(&["q"]))
+    );
 }
 
 #[test]
@@ -332,9 +334,7 @@ fn give_back_works_while_the_owner_beats_and_leaves_no_verdict() {
         .with("ns:job:j", text("{}"))
         .with("ns:job:stays", text("{}"));
     let (mut redis, mut store) = seeded(&before.clone().with("ns:instance:a", expiring("2000000000")));
-    let outcome = store
-        .give_back(b"a", &[to_queue("j", "{}"), to_queue("gone", "{}")])
-        .unwrap();
+    let outcome = store.give_back(&identity("a"), &[to_queue("j", "{}"), to_queue("gone", "{}")]).unwrap();
     assert_eq!(outcome, [Requeued::Yes, Requeued::Gone]);
     assert_eq!(
         redis.dump(),
@@ -363,21 +363,19 @@ fn retire_leaves_nothing_of_an_idle_instance() {
 }
 
 #[test]
-fn retire_keeps_the_registry_entry_of_what_is_left() {
-    let before = registered()
-        .with("ns:jobs:a", set(&["j"]))
-        .with("ns:job:j", text("{}"));
-    let (mut redis, mut store) = seeded(&before);
-    assert_eq!(store.retire(&identity("a")).unwrap(), 1);
-    assert_eq!(redis.dump(), before.without(&["ns:instance:a"]));
+fn a_release_after_retire_leaves_no_key() {
+    let (mut redis, mut store) = seeded(&registered());
+    store.retire(&identity("a")).unwrap();
+    commit(&mut store, &identity("a"), &names(&["j"]), &[]).0.unwrap();
+    assert_eq!(redis.dump(), space([]));
 }
 
 #[test]
-fn retire_under_a_name_that_another_process_has_taken_changes_nothing() {
-    let before = space([("ns:instances", hash(&[("a", OTHER)]))]).beating("a");
-    let (mut redis, mut store) = seeded(&before.clone().with("ns:instance:a", expiring("2000000000")));
-    assert_eq!(store.retire(&identity("a")).unwrap(), 0);
-    assert_eq!(redis.dump(), before);
+fn retire_keeps_the_registry_entry_of_what_is_left() {
+    let before = registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{}"));
+    let (mut redis, mut store) = seeded(&before);
+    assert_eq!(store.retire(&identity("a")).unwrap(), 1);
+    assert_eq!(redis.dump(), before.without(&["ns:instance:a"]));
 }
 
 #[test]
@@ -430,10 +428,7 @@ fn payloads_stop_at_the_budget_and_always_return_one() {
     assert_eq!(count(&["a", "b", "c"], 14), 2);
     assert_eq!(count(&["a", "b", "c"], 1), 1);
     assert_eq!(count(&["none", "a", "b"], 5), 2, "what is gone weighs nothing");
-    assert_eq!(
-        store.payloads(&names(&["none", "a"]), 5).unwrap(),
-        [None, Some(b"12345".to_vec())]
-    );
+    assert_eq!(store.payloads(&names(&["none", "a"]), 5).unwrap(), [None, Some(b"12345".to_vec())]);
 }
 
 #[test]
@@ -451,20 +446,15 @@ fn strangers_are_adopted_whatever_their_ids() {
     let adopted = r#"{"version":"1.x"}"#;
     assert_eq!(
         redis.dump(),
-        strangers.with(
-            "ns:instances",
-            hash(&[("known", OTHER), ("host:12:ab", adopted), ("*?[x]", adopted)])
-        )
+        strangers
+            .with("ns:instances", hash(&[("known", OTHER), ("host:12:ab", adopted), ("*?[x]", adopted)]))
     );
 }
 
 #[test]
 fn a_namespace_with_glob_characters_adopts_its_own_only() {
     let mut redis = Redis::shared();
-    redis.seed(&space([
-        ("n[a-z]*:jobs:mine", set(&["j"])),
-        ("nb1:jobs:theirs", set(&["j"])),
-    ]));
+    redis.seed(&space([("n[a-z]*:jobs:mine", set(&["j"])), ("nb1:jobs:theirs", set(&["j"]))]));
     let mut settings = redis.settings();
     settings.namespace = "n[a-z]*".into();
     let mut store = Store::new(&settings, "test");
@@ -476,18 +466,13 @@ fn a_namespace_with_glob_characters_adopts_its_own_only() {
 #[test]
 fn redis_namespace_prefixes_tracking_keys_and_queues() {
     let mut redis = Redis::shared();
-    redis.seed(&space([
-        ("app:ns:jobs:dead", set(&["j"])),
-        ("app:ns:job:j", text("{}")),
-    ]));
+    redis.seed(&space([("app:ns:jobs:dead", set(&["j"])), ("app:ns:job:j", text("{}"))]));
     let mut settings = redis.settings();
     settings.tracking.key_prefix = "app:".into();
     let mut store = Store::new(&settings, "test");
     store.adopt_strangers(|| true).unwrap();
     assert_eq!(store.look().unwrap()[0].id, b"dead");
-    store
-        .requeue(b"dead", b"judge", &[to_queue("j", "{}")])
-        .unwrap();
+    store.requeue(b"dead", b"judge", &[to_queue("j", "{}")]).unwrap();
     store.bury(b"dead").unwrap();
     assert_eq!(
         redis.dump(),
@@ -508,21 +493,9 @@ fn statuses_and_looks_tell_the_living_from_the_dead() {
     ]));
     let mut statuses = store.statuses().unwrap();
     statuses.sort_by(|x, y| x.id.cmp(&y.id));
-    let seen: Vec<_> = statuses
-        .iter()
-        .map(|s| (s.id.as_slice(), s.beat.as_deref(), s.in_flight))
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            (b"a".as_slice(), Some(b"17.5".as_slice()), 2),
-            (b"b:1", None, 0)
-        ]
-    );
+    let seen: Vec<_> = statuses.iter().map(|s| (s.id.as_slice(), s.beat.as_deref(), s.in_flight)).collect();
+    assert_eq!(seen, [(b"a".as_slice(), Some(b"17.5".as_slice()), 2), (b"b:1", None, 0)]);
     let mut sightings = store.look().unwrap();
     sightings.sort_by(|x, y| x.id.cmp(&y.id));
-    assert_eq!(
-        sightings.iter().map(|s| s.alive).collect::<Vec<_>>(),
-        [true, false]
-    );
+    assert_eq!(sightings.iter().map(|s| s.alive).collect::<Vec<_>>(), [true, false]);
 }

@@ -1,6 +1,6 @@
 //! A real redis-server, and means to seed and compare whole key spaces.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 
 mod server;
 mod space;
@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use assured_core::Bytes;
+use assured_core::error::Result;
 use assured_core::identity::Identity;
 use assured_core::settings::{Address, PushBy, RedisDetails, Settings, Timestamps};
-use assured_core::store::{Record, Return, Store};
+use assured_core::store::{Record, Return, Store, Wanted};
 
 pub use server::RedisServer;
-pub use space::{Content, Space, expiring, hash, list, set, space, text};
+pub use space::{Space, expiring, hash, list, set, space, text};
 
 /// How long a condition may take. Far above what a healthy run needs: the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -52,11 +53,7 @@ impl Redis {
 
     fn on(server: Arc<RedisServer>, db: i64) -> Self {
         let connection = server.connect(db);
-        Self {
-            server,
-            db,
-            connection,
-        }
+        Self { server, db, connection }
     }
 
     /// Kills the server; a new, empty one takes its port when `back` is called.
@@ -105,7 +102,8 @@ impl Redis {
             nonce,
             version: "2".into(),
             heartbeat_interval: Duration::from_millis(200),
-            heartbeat_ttl: Duration::from_millis(1000),
+            // Long: on a busy machine nobody shall be declared dead by mistake. The dead are seeded.
+            heartbeat_ttl: Duration::from_secs(4),
             recovery_lock_ttl: Duration::from_secs(5),
             track_timeout: Duration::from_secs(2),
             auto_recovery: true,
@@ -126,8 +124,7 @@ impl Redis {
         for word in &words[1..] {
             cmd.arg(word);
         }
-        cmd.query(&mut self.connection)
-            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        cmd.query(&mut self.connection).unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     /// Writes keys.
@@ -145,17 +142,11 @@ impl Redis {
         self.run(&["LLEN", &format!("queue:{queue}")])
     }
 
-    /// Waits until the key space is as it should be.
-    pub fn becomes(&mut self, expected: &Space) {
+    /// Waits until a condition on this database holds.
+    pub fn until(&mut self, mut condition: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
-        loop {
-            let found = self.dump();
-            if found == *expected {
-                return;
-            }
-            if Instant::now() > deadline {
-                assert_eq!(found, *expected, "the key space did not become as expected");
-            }
+        while !condition(self) {
+            assert!(Instant::now() < deadline, "never came; now it is {:#?}", self.dump());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -172,28 +163,30 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// The instance under test.
 pub fn identity(id: &str) -> Identity {
-    Identity {
-        id: id.into(),
-        entry: ENTRY.into(),
-    }
+    Identity { id: id.into(), entry: ENTRY.into() }
 }
 
 /// An attempt to record.
 pub fn record(name: &str, spare: &str, payload: &str) -> Record {
-    Record {
-        name: name.into(),
-        spare: spare.into(),
-        payload: payload.as_bytes().into(),
-    }
+    Record { name: name.into(), spare: spare.into(), payload: payload.as_bytes().into() }
 }
 
 /// A record on its way into the queue `q`.
 pub fn to_queue(name: &str, payload: &str) -> Return {
-    Return {
-        name: name.into(),
-        queue: b"q".to_vec(),
-        payload: payload.into(),
-    }
+    Return { name: name.into(), queue: b"q".to_vec(), payload: payload.into() }
+}
+
+/// Releases records, then records attempts. The second outcome says for each attempt whether it took its
+/// spare name.
+pub fn commit(
+    store: &mut Store,
+    identity: &Identity,
+    releases: &[Bytes],
+    records: &[Record],
+) -> (Result<()>, Result<Vec<bool>>) {
+    let wanted = Wanted { releases, records, ..Wanted::default() };
+    let done = store.exchange(identity, &wanted).unwrap();
+    (done.released, done.recorded)
 }
 
 /// Names as the store wants them.

@@ -21,11 +21,7 @@ impl RedisServer {
         for _ in 0..5 {
             let port = free_port();
             if let Some(process) = launch(port, &options) {
-                return Self {
-                    port,
-                    options,
-                    process: Mutex::new(process),
-                };
+                return Self { port, options, process: Mutex::new(process) };
             }
         }
         panic!("redis-server does not start; is it installed?");
@@ -42,8 +38,7 @@ impl RedisServer {
     }
 
     pub fn start_again(&self) {
-        *self.process.lock().unwrap() =
-            launch(self.port, &self.options).expect("the port is still free");
+        *self.process.lock().unwrap() = launch(self.port, &self.options).expect("the port is still free");
     }
 
     pub fn signal(&self, signal: i32) {
@@ -76,6 +71,7 @@ fn launch(port: u16, options: &[String]) -> Option<Child> {
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no", "--databases", DATABASES])
         .args(options)
+        .current_dir(std::env::temp_dir())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

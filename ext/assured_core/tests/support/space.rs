@@ -75,13 +75,14 @@ impl Space {
     }
 
     pub fn write(&self, connection: &mut redis::Connection) {
+        if self.0.is_empty() {
+            return;
+        }
         let mut pipe = redis::pipe();
         for (key, content) in &self.0 {
             match content {
                 Content::Text(value) => pipe.cmd("SET").arg(key).arg(value),
-                Content::Expiring(value) => {
-                    pipe.cmd("SET").arg(key).arg(value).arg("EX").arg(1000)
-                }
+                Content::Expiring(value) => pipe.cmd("SET").arg(key).arg(value).arg("EX").arg(1000),
                 Content::Set(members) => pipe.cmd("SADD").arg(key).arg(members),
                 Content::List(items) => pipe.cmd("RPUSH").arg(key).arg(items),
                 Content::Hash(fields) => pipe.cmd("HSET").arg(key).arg(fields),
@@ -107,9 +108,8 @@ fn read_key(connection: &mut redis::Connection, key: &[u8]) -> Option<Content> {
     let mut ask = |name: &str| {
         let mut cmd = redis::cmd(name);
         cmd.arg(key);
-        match name {
-            "LRANGE" => drop(cmd.arg(0).arg(-1)),
-            _ => {}
+        if name == "LRANGE" {
+            cmd.arg(0).arg(-1);
         }
         cmd.query::<redis::Value>(connection).unwrap()
     };
@@ -128,11 +128,7 @@ fn read_key(connection: &mut redis::Connection, key: &[u8]) -> Option<Content> {
         "list" => Content::List(shown_all(ask("LRANGE")).collect()),
         "hash" => {
             let flat: Vec<_> = shown_all(ask("HGETALL")).collect();
-            Content::Hash(
-                flat.chunks(2)
-                    .map(|pair| (pair[0].clone(), pair[1].clone()))
-                    .collect(),
-            )
+            Content::Hash(flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
         }
         other => panic!("a key of type {other}"),
     })
