@@ -23,6 +23,11 @@ RSpec.describe "The engine, seen from Ruby" do
     engine
   end
 
+  # Tracks a job and waits for its record, as the middleware does.
+  def track(engine, jid, queue, payload)
+    engine.track(jid, queue, payload).tap { |attempt| engine.await_record(attempt) }
+  end
+
   def connection
     Redis.new(url: server.url)
   end
@@ -44,8 +49,7 @@ RSpec.describe "The engine, seen from Ruby" do
     end
 
     it "lets Timeout interrupt a wait" do
-      expect { Timeout.timeout(0.2) { engine.track("a", "q", "{}") } }.to raise_error(Timeout::Error)
-      expect(engine.in_flight).to eq(0)
+      expect { Timeout.timeout(0.2) { track(engine, "a", "q", "{}") } }.to raise_error(Timeout::Error)
     end
 
     it "lets Thread#raise and Thread#kill interrupt a wait, and runs ensure" do
@@ -53,7 +57,7 @@ RSpec.describe "The engine, seen from Ruby" do
       threads = Array.new(2) do
         Thread.new do
           Thread.current.report_on_exception = false
-          engine.track("a", "q", "{}")
+          track(engine, "a", "q", "{}")
         ensure
           ensured << true
         end
@@ -68,7 +72,7 @@ RSpec.describe "The engine, seen from Ruby" do
 
     it "lets other threads run, and the job after the timeout; the record follows" do
       impatient = start_engine(track_timeout: 0.2)
-      attempt = impatient.track("late", "q", "{}")
+      attempt = track(impatient, "late", "q", "{}")
       expect(impatient.in_flight).to eq(1)
       server.start
 
@@ -80,7 +84,7 @@ RSpec.describe "The engine, seen from Ruby" do
 
     it "logs an outage once, and its end" do
       lines = log_of(engine)
-      3.times { |n| Timeout.timeout(0.3) { engine.track(n.to_s, "q", "{}") } rescue nil } # rubocop:disable Style/RescueModifier
+      3.times { |n| Timeout.timeout(0.3) { track(engine, n.to_s, "q", "{}") } rescue nil } # rubocop:disable Style/RescueModifier
       server.start
       seen = []
       wait_until("its end is logged") { (seen << lines.pop).last.last.start_with?("Redis is back after") }
@@ -89,7 +93,7 @@ RSpec.describe "The engine, seen from Ruby" do
   end
 
   it "writes its records anew when Redis comes back empty" do
-    engine.track("kept", "q", "{\"jid\":\"kept\"}")
+    track(engine, "kept", "q", "{\"jid\":\"kept\"}")
     server.stop
     server.start
     client = connection
@@ -100,7 +104,7 @@ RSpec.describe "The engine, seen from Ruby" do
   end
 
   it "puts back what is left in flight when it stops, and leaves no key" do
-    engine.track("left", "low", "{\"jid\":\"left\"}")
+    track(engine, "left", "low", "{\"jid\":\"left\"}")
 
     expect(engine.stop(2)).to eq(0)
     expect(connection.lrange("queue:low", 0, -1)).to eq(["{\"jid\":\"left\"}"])
@@ -141,7 +145,7 @@ RSpec.describe "The engine, seen from Ruby" do
 
     it "refuses to be used" do
       engine
-      expect(in_child { engine.track("a", "q", "{}") }).to match(
+      expect(in_child { track(engine, "a", "q", "{}") }).to match(
         /\ASidekiq::AssuredJobs::ForkError: cannot track: this engine belongs to process #{Process.pid}, /
       )
     end
@@ -151,7 +155,7 @@ RSpec.describe "The engine, seen from Ruby" do
         require "sidekiq-assured-jobs"
         Sidekiq.logger.level = Logger::FATAL
         engine = Sidekiq::AssuredJobs.engine
-        engine.track("a", "q", "{}")
+        engine.await_record(engine.track("a", "q", "{}"))
         3.times { Process.wait(fork { GC.start }) }
         p $?.success?, engine.flush(5), Sidekiq.redis { |redis| redis.exists?("sidekiq_assured_jobs:job:a") }
       RUBY

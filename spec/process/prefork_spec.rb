@@ -11,8 +11,8 @@ RSpec.describe "A preforking parent" do
     expect(children.uniq.size).to eq(2)
     expect(children).not_to include(swarm.pid)
     connections = redis.client(:list).select { |client| client["name"].start_with?("sidekiq-assured-jobs:") }
-    # Pipeline, heartbeat and sweep of each child.
-    expect(connections.size).to be <= 6
+    # Pipeline, heartbeat, sweep and the watch of one queue of each child.
+    expect(connections.size).to be <= 8
 
     4.times { |n| push("AssuredJob", n, 1) }
     wait_until("jobs are in flight") { in_flight.size == 2 && started.size == 2 }

@@ -5,6 +5,8 @@
 require "sidekiq"
 require "sidekiq-assured-jobs"
 
+# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
+Redis.sadd_returns_boolean = false
 SIDEKIQ_REDIS = { url: ENV.fetch("REDIS_URL") }.freeze
 Sidekiq.configure_client { |config| config.redis = SIDEKIQ_REDIS }
 Sidekiq.configure_server do |config|

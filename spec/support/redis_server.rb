@@ -23,6 +23,9 @@ class RedisServer
       *@options, %i[out err] => File.join(@dir, "redis.log")
     )
     Wait.wait_until("redis-server answers") { answers? }
+  rescue Exception # rubocop:disable Lint/RescueException -- an interrupt must not leave a server behind
+    remove
+    raise
   end
 
   def stop

@@ -57,6 +57,7 @@ class SidekiqProcess
   end
 
   def log
-    File.read(@log.path)
+    # Whatever the locale of the machine: names and backtraces hold other characters.
+    File.read(@log.path, encoding: "UTF-8").scrub
   end
 end

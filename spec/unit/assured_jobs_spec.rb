@@ -93,8 +93,8 @@ RSpec.describe Sidekiq::AssuredJobs do
     ].each do |hostile|
       it "takes #{hostile.inspect} as jid and queue for data" do
         middleware.call(Object.new, job.merge("jid" => hostile), hostile) do
-          expect(in_flight).to eq([hostile])
-          expect(redis.get(key("job:#{hostile}"))).to eq(JSON.generate(job.merge("jid" => hostile)))
+          expect(in_flight.map(&:b)).to eq([hostile.b])
+          expect(redis.get(key("job:#{hostile}")).b).to eq(JSON.generate(job.merge("jid" => hostile)).b)
         end
         expect(in_flight).to be_empty
       end

@@ -7,8 +7,10 @@ use parking_lot::Mutex;
 
 use crate::Bytes;
 use crate::events::Events;
+use crate::fetch::{Job, Queues, Request};
 use crate::heartbeat::{Farewell, Heartbeat, Outage};
 use crate::identity::SharedIdentity;
+use crate::payload;
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
 use crate::recovery::{Decision, Push};
@@ -18,6 +20,7 @@ use crate::store::Store;
 use crate::sweeper::{Answer, Sweeper, refuse};
 use crate::threads::{Alarm, spawn};
 use crate::waiter::{Waiter, Woken};
+use crate::watch;
 
 /// A running engine. Dropping it ends its threads without waiting for them.
 pub struct Engine {
@@ -131,13 +134,46 @@ impl Engine {
         self.settings.track_timeout
     }
 
-    /// Begins to track a job. The waiter is told when Redis has acknowledged the record; until then a
-    /// crash may lose the job.
-    pub fn track(&self, jid: &[u8], queue: &[u8], payload: &[u8]) -> (Token, Arc<Waiter<()>>) {
-        let token = self.registry.admit(jid, queue, payload);
+    /// Begins to watch queues, so that threads may fetch from them.
+    pub fn open_queues(&self, queues: Queues) -> Arc<Queues> {
+        for queue in queues.names.clone() {
+            let settings = Arc::clone(&self.settings);
+            let pipeline = Arc::clone(&self.pipeline);
+            spawn("saj-watch", Arc::clone(&self.events), move || {
+                watch::serve(&settings, &queue, pipeline.idle(), || pipeline.stir());
+            });
+        }
+        Arc::new(queues)
+    }
+
+    /// Asks for a job. It is in flight when it arrives at the waiter, if it is assured.
+    pub fn fetch(&self, queues: &Arc<Queues>) -> Arc<Waiter<Job>> {
         let waiter = Waiter::new();
-        self.pipeline.track(token, Some(Arc::clone(&waiter)));
-        (token, waiter)
+        self.pipeline.fetch(Request { queues: Arc::clone(queues), waiter: Arc::clone(&waiter) });
+        waiter
+    }
+
+    /// Puts a job back into its queue, untouched.
+    pub fn return_job(&self, job: Job) {
+        self.pipeline.return_job(job);
+    }
+
+    /// Begins to track a job, without waiting for Redis.
+    pub fn track(&self, jid: &[u8], queue: &[u8], payload: &[u8]) -> Token {
+        let token = self.registry.admit(jid, queue, payload);
+        self.pipeline.track(token);
+        token
+    }
+
+    /// The same for a job that is only now taken in hand: where its payload says that it is assured.
+    pub fn track_if_assured(&self, queue: &[u8], payload: &[u8]) -> Option<Token> {
+        let jid = payload::assured_jid(payload)?;
+        Some(self.track(&jid, queue, payload))
+    }
+
+    /// Where to wait until Redis has acknowledged the record; until then a crash may lose the job.
+    pub fn recorded(&self, token: Token) -> Option<Arc<Waiter<()>>> {
+        self.registry.get(token).map(|attempt| attempt.recorded)
     }
 
     /// Ends an attempt. Does not wait for Redis.
@@ -153,7 +189,7 @@ impl Engine {
     /// Puts attempts back into their queues and releases them, in one step each.
     pub fn give_back(&self, tokens: Vec<Token>) -> Arc<Waiter<()>> {
         let waiter = Waiter::new();
-        self.pipeline.give_back(tokens, Arc::clone(&waiter));
+        self.pipeline.give_back(tokens, Some(Arc::clone(&waiter)));
         waiter
     }
 
@@ -216,6 +252,7 @@ impl Engine {
     fn shut_down(&self) {
         self.alarms.heartbeat.stop();
         self.alarms.sweeper.stop();
+        self.pipeline.idle().stop();
         self.pipeline.stop();
         self.events.close();
     }

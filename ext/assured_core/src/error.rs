@@ -54,7 +54,12 @@ impl Error {
             Some(details) => format!("{} {details}", error.code()),
             None => error.code().to_owned(),
         };
-        Self { doing, remedy: Self::remedy_for(error.code()), message }
+        // What a server that wants a password says to a command with many arguments.
+        let remedy = match message.contains("unauthenticated") {
+            true => Remedy::TellUser,
+            false => Self::remedy_for(error.code()),
+        };
+        Self { doing, remedy, message }
     }
 
     /// A reply of a shape that no Redis sends to this command.

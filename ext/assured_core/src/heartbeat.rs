@@ -103,7 +103,7 @@ impl Heartbeat {
                     }
                     None => self.restore(&missing),
                 }
-                self.release_strays(records, strays);
+                self.settle_strays(records, strays);
                 Ok(())
             }
         }
@@ -137,20 +137,20 @@ impl Heartbeat {
         let held = || missing.iter().filter(|attempt| self.registry.get(attempt.token).is_some());
         let count = held().count();
         if count > 0 {
-            held().for_each(|attempt| self.pipeline.track(attempt.token, None));
+            held().for_each(|attempt| self.pipeline.track(attempt.token));
             let message =
                 format!("Redis had lost {count} in-flight jobs of this instance; they are recorded anew");
             self.events.log(Level::Warn, message);
         }
     }
 
-    /// Removes records that nobody in this process knows of: a lost reply, or a Redis that lost a release,
-    /// leaves them behind. Two beats in a row, because a release may be on its way.
-    fn release_strays(&self, records: HashSet<Bytes>, strays: &mut HashSet<Bytes>) {
+    /// Has records settled that nobody in this process knows of: a fetch whose reply was lost leaves them, or
+    /// a Redis that lost a release. Two beats in a row, because a release may be on its way.
+    fn settle_strays(&self, records: HashSet<Bytes>, strays: &mut HashSet<Bytes>) {
         let unknown: HashSet<_> = records.into_iter().filter(|name| !self.registry.knows(name)).collect();
         let twice: Vec<_> = unknown.intersection(strays).cloned().collect();
         if !twice.is_empty() {
-            self.pipeline.release_unknown(twice);
+            self.pipeline.settle_strays(twice);
         }
         *strays = unknown;
     }

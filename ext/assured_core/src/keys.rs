@@ -35,6 +35,11 @@ impl Keys {
         self.tracked(b"job:", name)
     }
 
+    /// What all payload keys begin with, for the script that pops: a job's name is known only then.
+    pub fn job_prefix(&self) -> Bytes {
+        self.job(b"")
+    }
+
     /// String with TTL: tells an instance that still lives that it was declared dead.
     pub fn verdict(&self, id: &[u8]) -> Bytes {
         self.tracked(b"verdict:", id)
@@ -108,9 +113,10 @@ mod tests {
     #[test]
     fn an_id_with_colons_comes_back_whole() {
         let keys = Keys::new("ns", "", "");
-        let key = keys.jobs(b"host:12:ab");
-        assert_eq!(keys.instance_of_jobs(&key), Some(b"host:12:ab".as_slice()));
-        assert_eq!(keys.instance_of_jobs(b"ns:job:host"), None);
+        for key in [keys.jobs(b"host:12:ab"), keys.instance(b"host:12:ab")] {
+            assert_eq!(keys.instance_of(&key), Some(b"host:12:ab".as_slice()));
+        }
+        assert_eq!(keys.instance_of(b"ns:job:host"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod connection;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod fetch;
 pub mod heartbeat;
 pub mod identity;
 pub mod inspection;
@@ -26,6 +27,7 @@ pub mod sweeper;
 pub mod threads;
 pub mod verdict;
 pub mod waiter;
+pub mod watch;
 
 /// A name or payload as Redis holds it. Jids, ids and queue names may contain any byte.
 pub type Bytes = Vec<u8>;

@@ -35,6 +35,26 @@ pub fn revive(payload: &[u8], timestamps: Timestamps) -> Result<Revived, String>
     Ok(Revived { queue: queue.into_bytes(), payload: splice(&fields, &changes) })
 }
 
+/// Text that the payload of an assured job contains, as Ruby's JSON writes it. Other text may contain it, too.
+pub const FLAG: &str = r#""assured_jobs":true"#;
+
+/// Whether the payload itself, and not something inside its arguments, says that the job is assured.
+pub fn is_assured(payload: &[u8]) -> bool {
+    assured_jid(payload).is_some()
+}
+
+/// The jid of a payload that says that it is assured; empty where it has none.
+pub fn assured_jid(payload: &[u8]) -> Option<Bytes> {
+    let fields = parse(payload).ok()?;
+    let assured = raw(&fields, "assured_jobs") == Some("true");
+    assured.then(|| text(&fields, "jid").unwrap_or_default().into_bytes())
+}
+
+/// The queue that a payload names, if it can be read.
+pub fn queue(payload: &[u8]) -> Option<Bytes> {
+    text(&parse(payload).ok()?, "queue").map(String::into_bytes)
+}
+
 /// A top-level key and its value, both as they are written. Duplicate keys stay duplicate.
 type Fields<'a> = Vec<(&'a RawValue, &'a RawValue)>;
 
@@ -157,6 +177,14 @@ mod tests {
             assert!(error.contains(why), "{payload}: {error}");
         }
         assert!(revive(b"{\"queue\":\"q\",\"a\":\"\xff\"}", Timestamps::FloatSeconds).is_err());
+    }
+
+    #[test]
+    fn only_the_payload_itself_makes_a_job_assured() {
+        assert!(is_assured(br#"{"args":[],"assured_jobs":true}"#));
+        assert!(!is_assured(br#"{"args":[{"assured_jobs":true}]}"#));
+        assert!(!is_assured(br#"{"args":["\"assured_jobs\":true"],"assured_jobs":false}"#));
+        assert!(!is_assured(b"not JSON"));
     }
 
     proptest! {

@@ -1,5 +1,5 @@
-//! Mirrors the registry to Redis. One thread serves all Ruby threads: what waits together goes in one
-//! round trip (group commit).
+//! Mirrors the registry to Redis, and gets jobs from it. One thread serves all Ruby threads: what waits
+//! together goes in one round trip (group commit).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,17 +11,24 @@ use crate::Bytes;
 use crate::backoff::Backoff;
 use crate::error::{Remedy, Result};
 use crate::events::{Events, Level};
+use crate::fetch::{Job, Request};
 use crate::heartbeat::Outage;
 use crate::identity::{Identity, SharedIdentity};
+use crate::payload;
 use crate::registry::{Attempt, Mirrored, Registry, Token};
-use crate::store::{Record, Requeued, Return, Store};
+use crate::store::{Order, Popped, Record, Requeued, Return, Store, Wanted};
 use crate::threads::Alarm;
 use crate::waiter::Waiter;
+use crate::watch::Idle;
 
 /// Upper bounds of one round trip, in ops and in bytes of payload: they keep each script short, so that no
 /// other client of that Redis waits. One payload may be larger.
 const BATCH: usize = 128;
 const BUDGET: usize = 1 << 20;
+
+/// How long a release waits for a track or a fetch to share its round trip. A crash meanwhile runs a finished
+/// job again, as a crash before its release does in any case.
+const RIDE: Duration = Duration::from_millis(5);
 
 /// Longest wait between two tries while Redis is away.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -29,12 +36,16 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// What the pipeline does for others, in the order in which it was asked.
 #[derive(Debug)]
 enum Op {
-    /// Record an attempt, then tell the waiter.
-    Track(Token, Option<Arc<Waiter<()>>>),
+    /// Record an attempt, then tell its thread.
+    Track(Token),
     /// Remove the record of this name, if it is ours.
     Release(Bytes),
     /// Put attempts back into their queues, then tell the waiter.
-    GiveBack(Vec<Token>, Arc<Waiter<()>>),
+    GiveBack(Vec<Token>, Option<Arc<Waiter<()>>>),
+    /// Put a job that is not in flight back into its queue.
+    PushBack(Bytes, Arc<[u8]>),
+    /// Settle records that nobody in this process knew of when the heartbeat looked.
+    Strays(Vec<Bytes>),
     /// Tell the waiter that everything before it is done.
     Flush(Arc<Waiter<()>>),
 }
@@ -45,6 +56,7 @@ pub struct Pipeline {
     registry: Arc<Registry>,
     events: Arc<Events>,
     heartbeat: Arc<Alarm>,
+    idle: Arc<Idle>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
 }
@@ -52,24 +64,65 @@ pub struct Pipeline {
 #[derive(Debug, Default)]
 struct Inbox {
     ops: VecDeque<Op>,
+    requests: VecDeque<Request>,
+    /// While nothing but releases is there: when they must go, ride or no ride.
+    leave_at: Option<Instant>,
+    /// The pipeline sleeps and has no releases to wake up for.
+    asleep: bool,
     closed: bool,
     stopped: bool,
+}
+
+impl Inbox {
+    /// Whether all that is to be done may wait for company.
+    fn only_releases(&self) -> bool {
+        self.ops.len() < BATCH && self.ops.iter().all(|op| matches!(op, Op::Release(_)))
+    }
 }
 
 impl Pipeline {
     /// A pipeline that nobody serves yet. `heartbeat` is nudged when the instance id turns out to be lost.
     pub fn new(registry: Arc<Registry>, events: Arc<Events>, heartbeat: Arc<Alarm>) -> Self {
-        Self { registry, events, heartbeat, inbox: Mutex::default(), arrived: Condvar::new() }
+        Self {
+            registry,
+            events,
+            heartbeat,
+            idle: Arc::default(),
+            inbox: Mutex::default(),
+            arrived: Condvar::new(),
+        }
     }
 
-    /// Asks for an attempt to be recorded. The waiter is told when Redis has acknowledged it. A closed
-    /// pipeline records nothing more, and lets nobody wait for it.
-    pub fn track(&self, token: Token, waiter: Option<Arc<Waiter<()>>>) {
+    /// Whether there is nothing to fetch, for those who watch the queues.
+    pub fn idle(&self) -> &Arc<Idle> {
+        &self.idle
+    }
+
+    /// Asks for a job. While the queues are known to be empty the request waits without a round trip.
+    pub fn fetch(&self, request: Request) {
+        self.inbox.lock().requests.push_back(request);
+        self.arrived.notify_one();
+    }
+
+    /// Says that a job may have arrived.
+    pub fn stir(&self) {
+        // Under the lock: between the pipeline's look at the inbox and its sleep nobody may stir.
+        let _inbox = self.inbox.lock();
+        self.idle.stir();
+        self.arrived.notify_one();
+    }
+
+    /// Asks for an attempt to be recorded; [`Attempt::recorded`] is told when Redis has acknowledged it. A
+    /// closed pipeline records nothing more, and lets nobody wait for it.
+    pub fn track(&self, token: Token) {
         let mut inbox = self.inbox.lock();
         if inbox.closed {
-            return answer(waiter);
+            if let Some(attempt) = self.registry.get(token) {
+                attempt.recorded.answer(());
+            }
+            return;
         }
-        inbox.ops.push_back(Op::Track(token, waiter));
+        inbox.ops.push_back(Op::Track(token));
         self.arrived.notify_one();
     }
 
@@ -89,19 +142,20 @@ impl Pipeline {
             Mirrored::Unknown => {}
         }
         inbox.ops.push_back(Op::Release(attempt.name));
-        self.arrived.notify_one();
+        inbox.leave_at.get_or_insert_with(|| Instant::now() + RIDE);
+        if inbox.asleep {
+            self.arrived.notify_one();
+        }
     }
 
-    /// Removes records that no attempt of this process knows of.
-    pub fn release_unknown(&self, names: Vec<Bytes>) {
-        let mut inbox = self.inbox.lock();
-        let unknown = names.into_iter().filter(|name| !self.registry.knows(name));
-        inbox.ops.extend(unknown.map(Op::Release));
-        self.arrived.notify_one();
+    /// Settles records that no attempt of this process knows of: jobs whose fetch was not answered go back
+    /// into their queues, and what was released already is released again.
+    pub fn settle_strays(&self, names: Vec<Bytes>) {
+        self.put(Op::Strays(names));
     }
 
     /// Asks for attempts to be put back into their queues and released, in one step each.
-    pub fn give_back(&self, tokens: Vec<Token>, waiter: Arc<Waiter<()>>) {
+    pub fn give_back(&self, tokens: Vec<Token>, waiter: Option<Arc<Waiter<()>>>) {
         self.put(Op::GiveBack(tokens, waiter));
     }
 
@@ -110,9 +164,19 @@ impl Pipeline {
         self.put(Op::Flush(waiter));
     }
 
-    /// Lets nothing more be tracked: the instance is about to leave the registry.
+    /// Puts a job back into its queue, untouched.
+    pub fn return_job(&self, job: Job) {
+        match job.attempt {
+            Some(token) => self.give_back(vec![token], None),
+            None => self.put(Op::PushBack(job.queue, job.payload)),
+        }
+    }
+
+    /// Lets nothing more be tracked or fetched: the instance is about to leave the registry.
     pub fn close(&self) {
-        self.inbox.lock().closed = true;
+        let mut inbox = self.inbox.lock();
+        inbox.closed = true;
+        inbox.requests.clear();
     }
 
     /// Ends the thread that serves this pipeline.
@@ -129,19 +193,27 @@ impl Pipeline {
     /// Serves the pipeline until it is stopped.
     pub fn serve(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage) {
         // After a panic, ops that were in hand are gone; the registry still knows what they were for.
-        self.registry.unmirrored().into_iter().for_each(|token| self.track(token, None));
+        self.registry.unmirrored().into_iter().for_each(|token| self.track(token));
         let mut backoff = Backoff::new(LONGEST_WAIT);
-        while let Some(mut ops) = self.take() {
+        let mut failures = 0;
+        while let Some(mut work) = self.take() {
             let Some(identity) = self.identity(identity) else { return };
-            match self.perform(&mut store, &identity, &mut ops) {
-                Ok(()) => backoff.reset(),
+            match self.perform(&mut store, &identity, &mut work) {
+                Ok(()) => {
+                    backoff.reset();
+                    failures = 0;
+                }
                 Err(error) => {
-                    if error.remedy == Remedy::Reclaim {
-                        self.heartbeat.nudge();
-                    } else {
-                        outage.began(&self.events, &error);
+                    failures += 1;
+                    match error.remedy {
+                        Remedy::Reclaim => {}
+                        // A connection that had been idle for long may be gone without any fault.
+                        Remedy::Reconnect if failures == 1 => {}
+                        _ => outage.began(&self.events, &error),
                     }
-                    self.put_back(ops);
+                    // It claims another id, and finds the records of a fetch that was not answered.
+                    self.heartbeat.nudge();
+                    self.put_back(work);
                     self.pause(backoff.next_wait());
                 }
             }
@@ -159,25 +231,45 @@ impl Pipeline {
         }
     }
 
-    /// Waits for ops and takes a batch; nothing once stopped.
-    fn take(&self) -> Option<VecDeque<Op>> {
+    /// Waits for work and takes a batch of it; nothing once stopped.
+    fn take(&self) -> Option<Work> {
         let mut inbox = self.inbox.lock();
         loop {
             if inbox.stopped {
                 return None;
             }
-            if !inbox.ops.is_empty() {
+            inbox.requests.retain(|request| !request.waiter.is_abandoned());
+            let requests = match self.idle.is_idle() {
+                true => VecDeque::new(),
+                false => std::mem::take(&mut inbox.requests),
+            };
+            let leave_at = inbox.leave_at.filter(|_| requests.is_empty() && inbox.only_releases());
+            let due = leave_at.is_none_or(|at| at <= Instant::now());
+            if (!inbox.ops.is_empty() || !requests.is_empty()) && due {
                 let count = inbox.ops.len().min(BATCH);
-                return Some(inbox.ops.drain(..count).collect());
+                let ops: VecDeque<_> = inbox.ops.drain(..count).collect();
+                inbox.leave_at = inbox.leave_at.filter(|_| !inbox.ops.is_empty());
+                return Some(Work { ops, requests });
             }
-            self.arrived.wait(&mut inbox);
+            match leave_at {
+                Some(at) => drop(self.arrived.wait_until(&mut inbox, at)),
+                None => {
+                    inbox.asleep = true;
+                    self.arrived.wait(&mut inbox);
+                    inbox.asleep = false;
+                }
+            }
         }
     }
 
-    fn put_back(&self, mut ops: VecDeque<Op>) {
+    fn put_back(&self, mut work: Work) {
         let mut inbox = self.inbox.lock();
-        ops.append(&mut inbox.ops);
-        inbox.ops = ops;
+        work.ops.append(&mut inbox.ops);
+        inbox.ops = work.ops;
+        if !inbox.closed {
+            work.requests.append(&mut inbox.requests);
+            inbox.requests = work.requests;
+        }
     }
 
     fn pause(&self, wait: Duration) {
@@ -186,46 +278,56 @@ impl Pipeline {
         while !inbox.stopped && !self.arrived.wait_until(&mut inbox, until).timed_out() {}
     }
 
-    /// Performs ops from the front. After an error, `ops` holds what is still to be done.
-    fn perform(&self, store: &mut Store, identity: &Identity, ops: &mut VecDeque<Op>) -> Result<()> {
-        while let Some(op) = ops.front() {
-            match op {
-                Op::Track(..) | Op::Release(_) => {
-                    self.commit(store, identity, ops)?;
+    /// Does the work, requests together with the last ops. After an error, `work` holds what is still to be done.
+    fn perform(&self, store: &mut Store, identity: &Identity, work: &mut Work) -> Result<()> {
+        loop {
+            match work.ops.front() {
+                Some(Op::Track(_) | Op::Release(_)) => {
+                    self.exchange(store, identity, work)?;
                     continue;
                 }
-                Op::GiveBack(tokens, waiter) => {
+                Some(Op::GiveBack(tokens, waiter)) => {
                     self.perform_give_back(store, identity, tokens)?;
-                    waiter.answer(());
+                    if let Some(waiter) = waiter {
+                        waiter.answer(());
+                    }
                 }
-                Op::Flush(waiter) => waiter.answer(()),
+                Some(Op::PushBack(queue, payload)) => store.push_back(queue, payload)?,
+                Some(Op::Strays(names)) => self.perform_strays(store, identity, names)?,
+                Some(Op::Flush(waiter)) => waiter.answer(()),
+                None if work.requests.is_empty() => return Ok(()),
+                None => self.exchange(store, identity, work)?,
             }
-            ops.pop_front();
+            work.ops.pop_front();
         }
-        Ok(())
     }
 
-    /// One round trip for the tracks and releases at the front of `ops`. After an error all of them are there
-    /// again, in their order: a release that is repeated after the track of a later attempt of the same
-    /// name would remove that one's record.
-    fn commit(&self, store: &mut Store, identity: &Identity, ops: &mut VecDeque<Op>) -> Result<()> {
-        let round = self.next_round(ops);
+    /// One round trip for the tracks and releases at the front, and for the requests if nothing else comes
+    /// before them. After an error all ops are there again, in their order: a release that is repeated
+    /// after the track of a later attempt of the same name would remove that one's record.
+    fn exchange(&self, store: &mut Store, identity: &Identity, work: &mut Work) -> Result<()> {
+        let round = self.next_round(&mut work.ops);
+        let requests = match work.ops.is_empty() {
+            true => std::mem::take(&mut work.requests),
+            false => VecDeque::new(),
+        };
         let releases: Vec<_> = round.releases().cloned().collect();
-        let outcome = self.record(store, identity, &releases, &round.attempts);
-        match outcome {
-            Ok(()) => {
-                round.ops.into_iter().for_each(|op| {
-                    if let Op::Track(_, waiter) = op {
-                        answer(waiter);
-                    }
-                });
-                Ok(())
+        let outcome = self.send(store, identity, &releases, &round.attempts, &requests);
+        let fetched = match outcome {
+            Ok(fetched) => {
+                round.attempts.iter().for_each(|attempt| attempt.recorded.answer(()));
+                fetched
             }
             Err(error) => {
-                round.ops.into_iter().rev().for_each(|op| ops.push_front(op));
+                round.ops.into_iter().rev().for_each(|op| work.ops.push_front(op));
                 Err(error)
             }
+        };
+        if fetched.is_err() {
+            // Those that were answered must not be asked again.
+            work.requests.extend(requests.into_iter().filter(|request| !request.waiter.is_answered()));
         }
+        fetched
     }
 
     fn next_round(&self, ops: &mut VecDeque<Op>) -> Round {
@@ -234,37 +336,80 @@ impl Pipeline {
         while bytes < BUDGET {
             match ops.front() {
                 Some(Op::Release(_)) => {}
-                Some(Op::Track(token, _)) => {
+                Some(Op::Track(token)) => {
                     // Released before it was sent: nothing to record.
                     if let Some(attempt) = self.registry.send(*token) {
                         bytes += attempt.payload.len();
                         round.attempts.push(attempt);
                     }
                 }
-                Some(Op::GiveBack(..) | Op::Flush(_)) | None => break,
+                _ => break,
             }
             round.ops.extend(ops.pop_front());
         }
         round
     }
 
-    /// Sends releases and attempts, and notes in the registry what Redis knows now.
-    fn record(
+    /// Sends releases, attempts and requests, and notes what Redis knows now. The inner result is about the
+    /// requests: a queue that cannot be popped must not hold up what is to be recorded.
+    fn send(
         &self,
         store: &mut Store,
         identity: &Identity,
         releases: &[Bytes],
         attempts: &[Attempt],
-    ) -> Result<()> {
+        requests: &VecDeque<Request>,
+    ) -> Result<Result<()>> {
         let records: Vec<_> = attempts.iter().map(to_record).collect();
-        let (released, recorded) = store.commit(identity, releases, &records)?;
-        for (attempt, spare) in attempts.iter().zip(recorded?) {
+        let fetch = Fetch::new(requests, &self.registry);
+        let wanted = Wanted { releases, records: &records, queues: &fetch.queues, orders: &fetch.orders };
+        let reply = store.exchange(identity, &wanted)?;
+        if let Ok(jobs) = reply.fetched.as_ref() {
+            self.hand_out(&fetch, requests, jobs);
+        }
+        for (attempt, spare) in attempts.iter().zip(reply.recorded?) {
             if spare {
                 self.registry.rename_to_spare(attempt.token);
             }
             self.registry.set_mirrored(attempt.token, Mirrored::Yes);
         }
-        released
+        reply.released?;
+        Ok(reply.fetched.map(drop))
+    }
+
+    /// Gives each job to the thread that asked. The other requests go on waiting: there is no job for them.
+    fn hand_out(&self, fetch: &Fetch, requests: &VecDeque<Request>, jobs: &[Popped]) {
+        let mut unserved: Vec<_> = requests.iter().map(Some).collect();
+        for popped in jobs {
+            let queue = fetch.queues[popped.queue].clone();
+            let payload: Arc<[u8]> = popped.payload.as_slice().into();
+            let attempt = popped.name.as_ref().map(|name| {
+                let token = fetch.tokens[popped.order];
+                self.registry.admit_recorded(token, name.clone(), queue.clone(), Arc::clone(&payload));
+                token
+            });
+            // Recorded because of a text in its arguments: not assured, and nobody's to bring back.
+            let attempt = attempt.filter(|token| {
+                let assured = payload::is_assured(&payload);
+                if !assured {
+                    self.release(*token);
+                }
+                assured
+            });
+            let Some(request) = unserved[popped.order].take() else { continue };
+            if let Err(job) = request.waiter.offer(Job { queue, payload, attempt }) {
+                self.return_job(job);
+            }
+        }
+        let unserved: Vec<_> = unserved.into_iter().flatten().cloned().collect();
+        if !unserved.is_empty() {
+            let mut inbox = self.inbox.lock();
+            if !inbox.closed {
+                unserved.into_iter().rev().for_each(|request| inbox.requests.push_front(request));
+            }
+            drop(inbox);
+            self.idle.found_empty(jobs.len());
+        }
     }
 
     /// An attempt that Redis does not know yet is recorded first: only what is recorded can be moved in
@@ -277,12 +422,37 @@ impl Pipeline {
                 .filter_map(|attempt| self.registry.send(attempt.token))
                 .collect();
             if !unknown.is_empty() {
-                self.record(store, identity, &[], &unknown)?;
+                self.send(store, identity, &[], &unknown, &VecDeque::new())??;
             }
             let held: Vec<_> = held().collect();
+            if held.is_empty() {
+                continue;
+            }
             let returns: Vec<_> = held.iter().map(to_return).collect();
             let outcomes = store.give_back(identity, &returns)?;
             held.iter().zip(outcomes).for_each(|(attempt, outcome)| self.given_back(attempt, outcome));
+        }
+        Ok(())
+    }
+
+    /// Served by the thread that also fetches, so a record that is unknown here is not one on its way.
+    fn perform_strays(&self, store: &mut Store, identity: &Identity, names: &[Bytes]) -> Result<()> {
+        let strays: Vec<_> = names.iter().filter(|name| !self.registry.knows(name)).cloned().collect();
+        let (done, unknown): (Vec<_>, Vec<_>) =
+            strays.into_iter().partition(|name| self.registry.was_released(name));
+        if !done.is_empty() {
+            store.exchange(identity, &Wanted { releases: &done, ..Wanted::default() })?.released?;
+        }
+        for name in unknown {
+            let payload = store.payloads(std::slice::from_ref(&name), 0)?.pop().flatten();
+            let Some(payload) = payload else { continue };
+            let Some(queue) = payload::queue(&payload) else { continue };
+            let label = String::from_utf8_lossy(&name).into_owned();
+            store.give_back(identity, &[Return { name, queue, payload }])?;
+            self.events.log(
+                Level::Warn,
+                format!("job {label} was fetched by a round trip that failed; it is back in its queue"),
+            );
         }
         Ok(())
     }
@@ -307,7 +477,42 @@ impl Pipeline {
     }
 }
 
-/// What goes in one round trip.
+/// What the pipeline takes from its inbox at once.
+#[derive(Debug, Default)]
+struct Work {
+    ops: VecDeque<Op>,
+    requests: VecDeque<Request>,
+}
+
+/// All waiting threads' requests, as one round trip asks them.
+#[derive(Debug, Default)]
+struct Fetch {
+    queues: Vec<Bytes>,
+    orders: Vec<Order>,
+    tokens: Vec<Token>,
+}
+
+impl Fetch {
+    fn new(requests: &VecDeque<Request>, registry: &Registry) -> Self {
+        let mut fetch = Self::default();
+        for request in requests {
+            let names = &request.queues.names;
+            // Requests of one Sidekiq process share their queues, so this is a look at the first place.
+            let start = fetch.queues.windows(names.len()).position(|known| known == names.as_slice());
+            let start = start.unwrap_or_else(|| {
+                fetch.queues.extend(names.iter().cloned());
+                fetch.queues.len() - names.len()
+            });
+            let positions = request.queues.order().into_iter().map(|at| start + at).collect();
+            let (token, suffix) = registry.reserve();
+            fetch.orders.push(Order { suffix, positions });
+            fetch.tokens.push(token);
+        }
+        fetch
+    }
+}
+
+/// The tracks and releases of one round trip.
 #[derive(Debug, Default)]
 struct Round {
     ops: Vec<Op>,
@@ -329,10 +534,4 @@ fn to_record(attempt: &Attempt) -> Record {
 
 fn to_return(attempt: &Attempt) -> Return {
     Return { name: attempt.name.clone(), queue: attempt.queue.clone(), payload: attempt.payload.to_vec() }
-}
-
-fn answer(waiter: Option<Arc<Waiter<()>>>) {
-    if let Some(waiter) = waiter {
-        waiter.answer(());
-    }
 }

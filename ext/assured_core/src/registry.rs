@@ -1,11 +1,12 @@
 //! The truth about what this process holds, in memory. Redis is its mirror.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::Bytes;
+use crate::waiter::Waiter;
 
 /// Identifies one attempt of a job in this process.
 pub type Token = u64;
@@ -25,6 +26,8 @@ pub struct Attempt {
     pub spare: Bytes,
     /// What Redis knows of it.
     pub mirrored: Mirrored,
+    /// Where the thread that runs the job waits for the record.
+    pub recorded: Arc<Waiter<()>>,
 }
 
 /// What Redis knows of an attempt.
@@ -52,6 +55,20 @@ struct State {
     last: Token,
     attempts: HashMap<Token, Attempt>,
     names: HashMap<Bytes, Token>,
+    released: VecDeque<Bytes>,
+}
+
+/// How many released names are remembered. A record that turns up again after its release is one that Redis
+/// lost the release of; what nobody remembers is a job that nobody has run.
+const REMEMBERED: usize = 8192;
+
+impl State {
+    fn remember(&mut self, released: Bytes) {
+        if self.released.len() == REMEMBERED {
+            self.released.pop_front();
+        }
+        self.released.push_back(released);
+    }
 }
 
 impl Registry {
@@ -65,7 +82,7 @@ impl Registry {
         let mut state = self.state.lock();
         state.last += 1;
         let token = state.last;
-        let spare = [jid, format!("~{}.{token}", self.nonce).as_bytes()].concat();
+        let spare = [jid, &self.suffix(token)].concat();
         let taken = jid.is_empty() || state.names.contains_key(jid);
         let name = if taken { spare.clone() } else { jid.to_vec() };
         state.names.insert(name.clone(), token);
@@ -76,9 +93,37 @@ impl Registry {
             name,
             spare,
             mirrored: Mirrored::Not,
+            recorded: Waiter::new(),
         };
         state.attempts.insert(token, attempt);
         token
+    }
+
+    /// Prepares for an attempt whose job is yet to be popped: its token, and what makes its spare name unique.
+    pub fn reserve(&self) -> (Token, Bytes) {
+        let mut state = self.state.lock();
+        state.last += 1;
+        (state.last, self.suffix(state.last))
+    }
+
+    /// Enters an attempt that was recorded when its job was popped.
+    pub fn admit_recorded(&self, token: Token, name: Bytes, queue: Bytes, payload: Arc<[u8]>) {
+        let mut state = self.state.lock();
+        state.names.insert(name.clone(), token);
+        let attempt = Attempt {
+            token,
+            queue,
+            payload,
+            spare: name.clone(),
+            name,
+            mirrored: Mirrored::Yes,
+            recorded: Waiter::new(),
+        };
+        state.attempts.insert(token, attempt);
+    }
+
+    fn suffix(&self, token: Token) -> Bytes {
+        format!("~{}.{token}", self.nonce).into_bytes()
     }
 
     /// The attempt, if it is still held.
@@ -119,6 +164,13 @@ impl Registry {
         let mut state = self.state.lock();
         let attempt = state.attempts.remove(&token)?;
         state.names.remove(&attempt.name);
+        if matches!(attempt.mirrored, Mirrored::Yes | Mirrored::Unknown) {
+            state.remember(attempt.name.clone());
+            // A track whose first reply was lost may have left a record of this name, too.
+            if attempt.spare != attempt.name {
+                state.remember(attempt.spare.clone());
+            }
+        }
         Some(attempt)
     }
 
@@ -138,6 +190,11 @@ impl Registry {
     pub fn knows(&self, name: &[u8]) -> bool {
         let state = self.state.lock();
         state.names.contains_key(name) || state.attempts.values().any(|attempt| attempt.spare == name)
+    }
+
+    /// Whether an attempt with a record of this name ended lately.
+    pub fn was_released(&self, name: &[u8]) -> bool {
+        self.state.lock().released.iter().any(|released| released == name)
     }
 
     /// Tokens of the attempts that Redis should know and is not known to.

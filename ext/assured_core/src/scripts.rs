@@ -28,6 +28,7 @@ scripts! {
     BEAT = "owner" & "beat";
     CLAIM = "claim";
     DELETE_IF = "delete_if";
+    FETCH = "owner" & "fetch";
     FORGET = "forget";
     LOCK_RENEW = "lock_renew";
     LOCK_TAKE_OVER = "lock_take_over";

@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::error::{Error, Remedy, Result};
 use crate::identity::Identity;
 use crate::keys::Keys;
+use crate::payload::FLAG;
 use crate::scripts;
 use crate::settings::{RedisDetails, Settings};
 use crate::verdict::Sighting;
@@ -59,6 +60,52 @@ pub struct Return {
     pub queue: Bytes,
     /// Payload to push.
     pub payload: Bytes,
+}
+
+/// What one round trip of the pipeline asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Names of records to release.
+    pub releases: &'a [Bytes],
+    /// Attempts to record.
+    pub records: &'a [Record],
+    /// All queues that `orders` look at.
+    pub queues: &'a [Bytes],
+    /// One for each thread that waits for a job.
+    pub orders: &'a [Order],
+}
+
+/// Where one waiting thread looks.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// What makes the spare name of its record unique.
+    pub suffix: Bytes,
+    /// Positions in [`Wanted::queues`], first one first.
+    pub positions: Vec<usize>,
+}
+
+/// What a round trip brought.
+#[derive(Debug)]
+pub struct Exchanged {
+    /// Whether the releases were done.
+    pub released: Result<()>,
+    /// For each record whether it took its spare name.
+    pub recorded: Result<Vec<bool>>,
+    /// The jobs.
+    pub fetched: Result<Vec<Popped>>,
+}
+
+/// A job that was popped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Popped {
+    /// Position in [`Wanted::orders`].
+    pub order: usize,
+    /// Position in [`Wanted::queues`].
+    pub queue: usize,
+    /// The payload as it was in the queue.
+    pub payload: Bytes,
+    /// Name of the record, where one was made.
+    pub name: Option<Bytes>,
 }
 
 /// An attempt to record.
@@ -112,6 +159,13 @@ impl Store {
         store
     }
 
+    /// The same, for commands that block for `wait`.
+    pub fn patient(settings: &Settings, role: &str, wait: Duration) -> Self {
+        let mut store = Self::new(settings, role);
+        store.tracking.details.read_timeout += wait;
+        store
+    }
+
     /// Takes an id; false where the name is not free.
     pub fn claim(&mut self, identity: &Identity, ttl: Duration) -> Result<bool> {
         let id = &identity.id;
@@ -143,47 +197,91 @@ impl Store {
         self.one("clear the verdict", scripts::DELETE_IF.call(&[self.keys.verdict(id)], &[verdict]))
     }
 
-    /// Releases records, then records attempts: both in one round trip, in this order. The first result
-    /// is about the releases; the second says for each attempt whether it took its spare name.
-    #[allow(clippy::type_complexity, reason = "one round trip, two independent outcomes")]
-    pub fn commit(
-        &mut self,
-        identity: &Identity,
-        releases: &[Bytes],
-        records: &[Record],
-    ) -> Result<(Result<()>, Result<Vec<bool>>)> {
+    /// Releases records, records attempts, pops jobs: all in one round trip, in this order.
+    pub fn exchange(&mut self, identity: &Identity, wanted: &Wanted<'_>) -> Result<Exchanged> {
         let id = &identity.id;
         let owner: [&[u8]; 2] = [id, identity.entry.as_bytes()];
         let held = [self.keys.jobs(id), self.keys.instances()];
         let mut cmds = Vec::new();
-        if !releases.is_empty() {
+        if !wanted.releases.is_empty() {
             let mut keys = held.to_vec();
-            keys.extend(releases.iter().map(|name| self.keys.job(name)));
+            keys.extend(wanted.releases.iter().map(|name| self.keys.job(name)));
             let mut args = owner.to_vec();
-            args.extend(releases.iter().map(Vec::as_slice));
+            args.extend(wanted.releases.iter().map(Vec::as_slice));
             cmds.push(scripts::RELEASE.call(&keys, &args));
         }
-        if !records.is_empty() {
+        if !wanted.records.is_empty() {
             let mut keys = held.to_vec();
             let mut args = owner.to_vec();
-            for record in records {
+            for record in wanted.records {
                 keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
                 args.extend([record.name.as_slice(), &record.spare, &record.payload]);
             }
             cmds.push(scripts::TRACK.call(&keys, &args));
         }
-        let mut replies = self.tracking.run("track", &cmds)?.into_iter();
-        let released = match releases {
+        if !wanted.orders.is_empty() {
+            let mut keys = held.to_vec();
+            keys.push(self.keys.job_prefix());
+            keys.extend(wanted.queues.iter().map(|queue| self.keys.queue(queue)));
+            // Positions in KEYS count from 1.
+            let first = held.len() + 2;
+            let mut args: Vec<Bytes> = owner.map(<[u8]>::to_vec).to_vec();
+            args.push(FLAG.into());
+            for Order { suffix, positions } in wanted.orders {
+                let positions: Vec<_> = positions.iter().map(|at| (at + first).to_string()).collect();
+                args.extend([suffix.clone(), positions.join(",").into_bytes()]);
+            }
+            cmds.push(scripts::FETCH.call(&keys, &args));
+        }
+        // A fetch must not be sent twice: what the first one popped, nobody would run.
+        let replies = match wanted.orders {
+            [] => self.tracking.run("track", &cmds)?,
+            _ => self.tracking.run_once("fetch", &cmds)?,
+        };
+        let mut replies = replies.into_iter();
+        let released = match wanted.releases {
             [] => Ok(()),
             _ => self.next::<i64>("release", &mut replies).map(drop),
         };
-        let recorded = match records {
+        let recorded = match wanted.records {
             [] => Ok(Vec::new()),
             _ => self
                 .next::<Vec<i64>>("track", &mut replies)
                 .map(|names| names.into_iter().map(|name| name == 2).collect()),
         };
-        Ok((released, recorded))
+        let fetched = match wanted.orders {
+            [] => Ok(Vec::new()),
+            _ => self.next::<Vec<(usize, usize, Bytes, Option<Bytes>)>>("fetch", &mut replies),
+        };
+        let fetched = fetched.map(|jobs| {
+            let popped = |(order, at, payload, name): (usize, usize, Bytes, Option<Bytes>)| Popped {
+                order: order - 1,
+                queue: at - held.len() - 2,
+                payload,
+                name,
+            };
+            jobs.into_iter().map(popped).collect()
+        });
+        Ok(Exchanged { released, recorded, fetched })
+    }
+
+    /// Waits until a queue holds a job, without touching it, or for `limit`. False: it is still empty.
+    pub fn await_job(&mut self, queue: &[u8], limit: Duration) -> Result<bool> {
+        let queue = self.keys.queue(queue);
+        let mut look = cmd("BLMOVE", [&queue, &queue]);
+        look.arg("RIGHT").arg("RIGHT").arg(limit.as_secs_f64());
+        let reply: Option<Bytes> = match self.queues.as_mut() {
+            Some(link) => one(link, "watch", look)?,
+            None => one(&mut self.tracking, "watch", look)?,
+        };
+        Ok(reply.is_some())
+    }
+
+    /// Puts a job that is not recorded back where it came from: it is the next one to be popped.
+    pub fn push_back(&mut self, queue: &[u8], payload: &[u8]) -> Result<()> {
+        let push = cmd("RPUSH", [&self.keys.queue(queue), &payload.to_vec()]);
+        let replies = self.tracking.run_once("push back", &[push])?;
+        replies.into_iter().try_for_each(|reply| parse::<i64>("push back", reply).map(drop))
     }
 
     /// Puts records of a dead instance back into their queues. `None`: the instance beats, nothing was done.
@@ -198,6 +296,9 @@ impl Store {
     }
 
     fn put_back(&mut self, id: &[u8], mover: Mover<'_>, returns: &[Return]) -> Result<Option<Vec<Requeued>>> {
+        if returns.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         if self.queues.is_some() {
             return self.put_back_across(id, mover, returns);
         }
@@ -209,11 +310,11 @@ impl Store {
             self.keys.instances(),
         ];
         let lifetime = millis(VERDICT_LIFETIME);
-        let (by, entry): (&[u8], &[u8]) = match mover {
-            Mover::Judge(by) => (by, b""),
-            Mover::Owner(entry) => (b"", entry.as_bytes()),
+        let by = match mover {
+            Mover::Judge(by) => by,
+            Mover::Owner(_) => b"",
         };
-        let mut args: Vec<&[u8]> = vec![by, &lifetime, id, entry];
+        let mut args: Vec<&[u8]> = vec![by, &lifetime, id, mover.entry()];
         for item in returns {
             keys.extend([self.keys.job(&item.name), self.keys.queue(&item.queue)]);
             args.extend([item.name.as_slice(), &item.queue, &item.payload]);
@@ -271,16 +372,16 @@ impl Store {
             }
         }
 
-        let mut srem = cmd("SREM", [&jobs]);
-        let mut del = redis::cmd("DEL");
-        for i in &pushed {
-            srem.arg(&returns[*i].name);
-            del.arg(self.keys.job(&returns[*i].name));
-        }
         if pushed.is_empty() {
             return Ok(Some(outcomes));
         }
-        let mut cmds = vec![srem, del];
+        let mut keys = vec![jobs, self.keys.instances()];
+        let mut args: Vec<&[u8]> = vec![id, mover.entry()];
+        for i in &pushed {
+            keys.push(self.keys.job(&returns[*i].name));
+            args.push(&returns[*i].name);
+        }
+        let mut cmds = vec![scripts::RELEASE.call(&keys, &args)];
         if let Mover::Judge(by) = mover {
             let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
             verdict.arg("PX").arg(millis(VERDICT_LIFETIME));
@@ -406,8 +507,7 @@ impl Store {
     }
 
     fn one<T: FromRedisValue>(&mut self, doing: &'static str, command: Cmd) -> Result<T> {
-        let mut replies = self.tracking.run(doing, &[command])?.into_iter();
-        self.next(doing, &mut replies)
+        one(&mut self.tracking, doing, command)
     }
 
     fn next<T: FromRedisValue>(
@@ -438,6 +538,16 @@ enum Mover<'a> {
     Owner(&'a str),
 }
 
+impl<'a> Mover<'a> {
+    /// The registry entry, for scripts that check whose the id is.
+    fn entry(self) -> &'a [u8] {
+        match self {
+            Self::Judge(_) => b"",
+            Self::Owner(entry) => entry.as_bytes(),
+        }
+    }
+}
+
 /// A connection that heals itself.
 struct Link {
     details: RedisDetails,
@@ -450,17 +560,23 @@ impl Link {
         Self { details: details.clone(), name: format!("sidekiq-assured-jobs:{role}"), connection: None }
     }
 
-    /// Runs a batch. Every batch of this file may run twice, so a connection that turns out to be dead is
-    /// replaced and the batch sent once more; so is one for which the server lacked a script.
+    /// Runs a batch that may run twice: a connection that turns out to be dead is replaced and the batch sent
+    /// once more.
     fn run(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
         if cmds.is_empty() {
             return Ok(Vec::new());
         }
         let reused = self.connection.is_some();
-        let replies = match self.send(doing, cmds) {
-            Err(error) if reused && error.remedy == Remedy::Reconnect => self.send(doing, cmds)?,
-            outcome => outcome?,
-        };
+        match self.run_once(doing, cmds) {
+            Err(error) if reused && error.remedy == Remedy::Reconnect => self.run_once(doing, cmds),
+            outcome => outcome,
+        }
+    }
+
+    /// The same for a batch that must not run twice. Where a script was not known, nothing of a batch of
+    /// scripts has run.
+    fn run_once(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
+        let replies = self.send(doing, cmds)?;
         let remedies =
             || replies.iter().filter_map(|reply| server_error(doing, reply)).map(|error| error.remedy);
         if remedies().any(|remedy| remedy == Remedy::LoadScripts) {
@@ -496,6 +612,11 @@ fn server_error(doing: &'static str, reply: &Value) -> Option<Error> {
         Value::ServerError(error) => Some(Error::server(doing, error)),
         _ => None,
     }
+}
+
+fn one<T: FromRedisValue>(link: &mut Link, doing: &'static str, command: Cmd) -> Result<T> {
+    let reply = link.run(doing, &[command])?.into_iter().next();
+    parse(doing, reply.ok_or_else(|| Error::reply(doing, "none"))?)
 }
 
 fn parse<T: FromRedisValue>(doing: &'static str, reply: Value) -> Result<T> {

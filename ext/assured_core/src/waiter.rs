@@ -16,6 +16,8 @@ pub struct Waiter<T> {
 struct State<T> {
     answer: Option<T>,
     interrupted: bool,
+    abandoned: bool,
+    answered: bool,
 }
 
 /// How a wait ended.
@@ -33,7 +35,7 @@ impl<T> Waiter<T> {
     /// A waiter without an answer.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State { answer: None, interrupted: false }),
+            state: Mutex::new(State { answer: None, interrupted: false, abandoned: false, answered: false }),
             changed: Condvar::new(),
         })
     }
@@ -42,6 +44,40 @@ impl<T> Waiter<T> {
     pub fn answer(&self, answer: T) {
         self.state.lock().answer = Some(answer);
         self.changed.notify_all();
+    }
+
+    /// Gives the answer, or returns it when nobody waits for it any more.
+    pub fn offer(&self, answer: T) -> Result<(), T> {
+        let mut state = self.state.lock();
+        if state.abandoned {
+            return Err(answer);
+        }
+        state.answer = Some(answer);
+        state.answered = true;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Says that nobody waits any more. Returns the answer that had come all the same.
+    pub fn abandon(&self) -> Option<T> {
+        let mut state = self.state.lock();
+        state.abandoned = true;
+        state.answer.take()
+    }
+
+    /// Whether [`Waiter::offer`] gave an answer already.
+    pub fn is_answered(&self) -> bool {
+        self.state.lock().answered
+    }
+
+    /// Whether nobody waits any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.state.lock().abandoned
+    }
+
+    /// The answer, if it is there already.
+    pub fn take(&self) -> Option<T> {
+        self.state.lock().answer.take()
     }
 
     /// Wakes the waiting thread without an answer.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine as Core;
 use assured_core::events::{Event, Level};
+use assured_core::fetch;
 use assured_core::recovery::Decision;
 use assured_core::registry::Token;
 use assured_core::store::Return;
@@ -33,6 +34,10 @@ impl Drop for Engine {
         }
     }
 }
+
+/// `Sidekiq::AssuredJobs::Native::Queues`: what threads fetch from.
+#[magnus::wrap(class = "Sidekiq::AssuredJobs::Native::Queues", free_immediately, size)]
+pub struct Queues(Arc<fetch::Queues>);
 
 impl Engine {
     /// `Engine.start(settings) → Engine`: an instance.
@@ -90,8 +95,8 @@ impl Engine {
         })
     }
 
-    /// `track(jid, queue, payload) → Integer`: waits until the job is recorded, or the track timeout has
-    /// passed. The number ends the attempt through `release`.
+    /// `track(jid, queue, payload) → Integer`: begins to record a job. The number ends the attempt through
+    /// `release`.
     pub fn track(
         ruby: &Ruby,
         this: &Self,
@@ -99,14 +104,28 @@ impl Engine {
         queue: RString,
         payload: RString,
     ) -> Result<Token, Error> {
+        Self::enter(ruby, this, "track", |core| Ok(core.track(&bytes(jid), &bytes(queue), &bytes(payload))))
+    }
+
+    /// `track_if_assured(queue, payload) → Integer or nil`: the same, if the payload says so.
+    pub fn track_if_assured(
+        ruby: &Ruby,
+        this: &Self,
+        queue: RString,
+        payload: RString,
+    ) -> Result<Option<Token>, Error> {
+        Self::enter(ruby, this, "track", |core| Ok(core.track_if_assured(&bytes(queue), &bytes(payload))))
+    }
+
+    /// `await_record(token) → nil`: waits until the job is recorded, or the track timeout has passed.
+    pub fn await_record(ruby: &Ruby, this: &Self, token: Token) -> Result<(), Error> {
         Self::enter(ruby, this, "track", |core| {
-            let (token, waiter) = core.track(&bytes(jid), &bytes(queue), &bytes(payload));
-            match answer(ruby, &waiter, Some(core.track_timeout())) {
-                Ok(_) => Ok(token),
-                Err(raised) => {
-                    core.release(token);
-                    Err(raised)
+            match core.recorded(token) {
+                // Often the answer has come while Sidekiq prepared the job: the lock is kept then.
+                Some(waiter) if waiter.take().is_none() => {
+                    answer(ruby, &waiter, Some(core.track_timeout())).map(drop)
                 }
+                _ => Ok(()),
             }
         })
     }
@@ -116,6 +135,41 @@ impl Engine {
         Self::enter(ruby, this, "release", |core| {
             core.release(token);
             Ok(())
+        })
+    }
+
+    /// `open_queues(queues, strict) → Queues`: queue names without `queue:`, weights as repetitions.
+    pub fn open_queues(ruby: &Ruby, this: &Self, queues: RArray, strict: bool) -> Result<Queues, Error> {
+        Self::enter(ruby, this, "open queues", |core| {
+            let names: Result<Vec<_>, Error> =
+                queues.into_iter().map(|queue| RString::try_convert(queue).map(bytes)).collect();
+            Ok(Queues(core.open_queues(fetch::Queues::new(names?, strict))))
+        })
+    }
+
+    /// `fetch(queues, seconds) → [queue, payload, attempt or nil] or nil`: waits for a job. With an attempt,
+    /// the job is in flight already.
+    pub fn fetch(
+        ruby: &Ruby,
+        this: &Self,
+        queues: &Queues,
+        seconds: f64,
+    ) -> Result<Option<(RString, RString, Option<Token>)>, Error> {
+        Self::enter(ruby, this, "fetch", |core| {
+            let waiter = core.fetch(&queues.0);
+            let outcome = answer(ruby, &waiter, Some(duration(seconds)));
+            if let Ok(Some(job)) = outcome {
+                return Ok(Some(job_to_ruby(ruby, &job)));
+            }
+            // A job that came at the very end.
+            match (waiter.abandon(), outcome) {
+                (Some(job), Ok(_)) => Ok(Some(job_to_ruby(ruby, &job))),
+                (Some(job), Err(raised)) => {
+                    core.return_job(job);
+                    Err(raised)
+                }
+                (None, outcome) => outcome.map(|_| None),
+            }
         })
     }
 
@@ -229,6 +283,10 @@ fn answer<T: Send>(
         },
         || waiter.interrupt(),
     )
+}
+
+fn job_to_ruby(ruby: &Ruby, job: &fetch::Job) -> (RString, RString, Option<Token>) {
+    (text(ruby, &job.queue), text(ruby, &job.payload), job.attempt)
 }
 
 fn event_to_ruby(ruby: &Ruby, event: Event) -> Result<Value, Error> {

@@ -23,6 +23,10 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_singleton_method("visit", function!(engine::Engine::visit, 1))?;
     engine.define_method("instance_id", method!(engine::Engine::instance_id, 1))?;
     engine.define_method("track", method!(engine::Engine::track, 3))?;
+    engine.define_method("track_if_assured", method!(engine::Engine::track_if_assured, 2))?;
+    engine.define_method("await_record", method!(engine::Engine::await_record, 1))?;
+    engine.define_method("open_queues", method!(engine::Engine::open_queues, 2))?;
+    engine.define_method("fetch", method!(engine::Engine::fetch, 2))?;
     engine.define_method("release", method!(engine::Engine::release, 1))?;
     engine.define_method("find", method!(engine::Engine::find, 1))?;
     engine.define_method("give_back", method!(engine::Engine::give_back, 2))?;
@@ -32,6 +36,8 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("decide", method!(engine::Engine::decide, 2))?;
     engine.define_method("in_flight", method!(engine::Engine::in_flight, 0))?;
     engine.define_method("stop", method!(engine::Engine::stop, 1))?;
+
+    native.define_class("Queues", ruby.class_object())?.undef_default_alloc_func();
 
     native.define_module_function("instances", function!(visitor::instances, 1))?;
     native.define_module_function("records", function!(visitor::records, 2))?;

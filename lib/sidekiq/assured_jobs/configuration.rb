@@ -31,6 +31,8 @@ module Sidekiq
                     allowed: "a number of seconds from 0 to 86400", check: duration),
         Setting.new(name: :auto_recovery_enabled, env: "ASSURED_JOBS_AUTO_RECOVERY", default: true,
                     kind: :boolean, allowed: "true or false", check: ->(value) { [true, false].include?(value) }),
+        Setting.new(name: :fetch, env: "ASSURED_JOBS_FETCH", default: true, kind: :boolean, allowed: "true or false",
+                    check: ->(value) { [true, false].include?(value) }),
         Setting.new(name: :redis_options, env: "ASSURED_JOBS_REDIS_OPTIONS", kind: :json,
                     allowed: "a Hash of options for the Redis client (JSON in the environment), or nil",
                     check: ->(value) { value.nil? || value.is_a?(Hash) }),

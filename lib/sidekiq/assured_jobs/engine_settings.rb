@@ -33,6 +33,12 @@ module Sidekiq
         )
       end
 
+      # @param configuration [Configuration]
+      # @return [Boolean] whether the tracking keys are in another database than Sidekiq's queues
+      def second_redis?(configuration)
+        !redis(configuration.redis_options)[:queues].nil?
+      end
+
       # @api private
       def durations(configuration)
         %i[heartbeat_interval heartbeat_ttl recovery_lock_ttl track_timeout].to_h do |name|

@@ -5,6 +5,7 @@ require_relative "event_loop"
 require_relative "middleware"
 require_relative "native"
 require_relative "push_back"
+require_relative "way_in"
 require_relative "work_in_hand"
 
 module Sidekiq
@@ -32,7 +33,7 @@ module Sidekiq
           @installed = true
           # Outermost, so that a job is in flight before other middleware can fail.
           config.server_middleware { |chain| chain.prepend(Middleware) }
-          config.on(:startup) { engine }
+          config.on(:startup) { start_serving }
         end
       end
 
@@ -63,6 +64,11 @@ module Sidekiq
       end
 
       private
+
+      def start_serving
+        way_in = WayIn.choose(engine, @configuration.call)
+        AssuredJobs.logger.info { "AssuredJobs: #{way_in}" }
+      end
 
       def farewell(left)
         return "leaves #{left} jobs in flight; another instance will recover them" if left

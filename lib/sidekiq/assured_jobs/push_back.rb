@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "way_in"
+
 module Sidekiq
   module AssuredJobs
     # At a hard shutdown Sidekiq pushes unfinished jobs back into their queues. Pushing back and releasing
@@ -15,8 +17,8 @@ module Sidekiq
           stock = Sidekiq::BasicFetch
           # Prepending twice has no effect. Sidekiq 6.0 pushes back through the class itself.
           (stock.respond_to?(:bulk_requeue) ? stock.singleton_class : stock).prepend(Atomic)
-          fetch = fetch_option
-          fetch.singleton_class.prepend(AfterForeignFetch) unless [nil, stock].include?(fetch) || fetch.is_a?(stock)
+          foreign = WayIn.foreign_fetcher
+          foreign&.singleton_class&.prepend(AfterForeignFetch)
         end
 
         # @param payload [String]
@@ -25,13 +27,23 @@ module Sidekiq
           @pushed.include?(payload)
         end
 
+        # Puts a job back that ended without being acknowledged. Another gem's fetcher keeps its own books of
+        # such a job; then it stays in flight, and is handed over when the process ends.
+        #
+        # @param engine [Native::Engine]
+        # @param attempt [Integer]
+        # @return [void]
+        def return_later(engine, attempt)
+          engine.give_back([attempt], 0.0) unless WayIn.foreign_fetcher
+        end
+
         # @param units [Array] units of work
         # @return [Hash{Object => Integer}] the attempt behind each unit of work that is in flight
         def attempts(units)
           engine = AssuredJobs.running_engine
           # Units of work are Structs: two with the same payload are equal, and still two jobs.
           units.each_with_object({}.compare_by_identity) do |unit, attempts|
-            attempt = engine&.find(unit.job)
+            attempt = (unit.attempt if unit.is_a?(Fetcher::UnitOfWork)) || engine&.find(unit.job)
             attempts[unit] = attempt if attempt && !attempts.value?(attempt)
           end
         end
@@ -40,13 +52,6 @@ module Sidekiq
         # @return [void]
         def remember(units)
           @pushed.concat(units.map(&:job))
-        end
-
-        private
-
-        # The fetcher that the application or another gem has set, if any. Sidekiq 6.5 moved its options.
-        def fetch_option
-          Sidekiq.respond_to?(:[]) ? Sidekiq[:fetch] : Sidekiq.options[:fetch]
         end
       end
 

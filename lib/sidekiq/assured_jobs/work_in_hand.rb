@@ -1,45 +1,109 @@
 # frozen_string_literal: true
 
+require_relative "fetcher"
+
 module Sidekiq
   module AssuredJobs
-    # The unit of work that a Sidekiq thread has in hand: it holds the payload as it was in the queue, which
-    # middleware does not see, and it is acknowledged once a failed job's retry is stored, which middleware
-    # does not see either.
-    module WorkInHand
+    # What a Sidekiq thread has in hand, from the moment it got a unit of work until Sidekiq is done with it.
+    # The unit of work holds the payload as it was in the queue, and it is acknowledged once a job ran or its
+    # retry is stored; middleware sees neither. Each thread has one of these, and uses it again for each job.
+    class WorkInHand
       KEY = :assured_jobs_work_in_hand
+
+      # Text that the payload of an assured job contains; the engine looks closer.
+      FLAG = "\"#{Worker::OPTION}\":true".freeze
 
       class << self
         # @return [void]
         def install
           require "sidekiq/processor"
           # Prepending twice has no effect.
-          Sidekiq::Processor.prepend(Remembered)
+          Sidekiq::Processor.prepend(Processing)
         end
 
         # @param job [Hash] parsed payload
-        # @return [Object, nil] the unit of work that this thread processes, if it is this job's
+        # @return [WorkInHand, nil] what this thread has in hand, if it is this job
         def of(job)
-          work = Thread.current[KEY]
-          work if work&.job&.include?(job["jid"].to_s)
-        end
-
-        # @param work [Object] unit of work
-        # @yield once the unit of work is acknowledged
-        # @return [void]
-        def when_acknowledged(work, &)
-          work.define_singleton_method(:acknowledge) do
-            super().tap(&)
-          end
+          hand = Thread.current[KEY]
+          hand if hand&.work && hand.work.job.include?(job["jid"].to_s)
         end
       end
 
+      # @return [Object] unit of work
+      attr_reader :work
+
+      # Recording begins at once, while Sidekiq still prepares the job.
+      #
+      # @param work [Object] unit of work
+      # @return [void]
+      def take(work)
+        @work = work
+        @attempt = nil
+        return if work.is_a?(Fetcher::UnitOfWork) && work.attempt
+
+        work.class.prepend(Acknowledged) unless work.is_a?(Acknowledged)
+        return unless work.job.include?(FLAG)
+
+        @engine = AssuredJobs.engine
+        @attempt = @engine.track_if_assured(work.queue_name, work.job)
+      end
+
+      # Waits until the job is recorded, if it is not yet.
+      #
+      # @param job [Hash] parsed payload
+      # @return [void]
+      def track(job)
+        return if @work.is_a?(Fetcher::UnitOfWork) && @work.attempt
+
+        @engine = AssuredJobs.engine
+        @attempt ||= @engine.track(job["jid"].to_s, @work.queue_name, @work.job)
+        @engine.await_record(@attempt)
+      end
+
+      # Sidekiq is done with the job: it ran, or its retry is stored, or it is dead.
+      #
+      # @param work [Object] unit of work
+      # @return [void]
+      def acknowledged(work)
+        return unless @attempt && work.equal?(@work)
+
+        @engine.release(@attempt)
+        @attempt = nil
+      end
+
+      # The thread is through with the job. If that was not acknowledged (the thread was killed, the retry could
+      # not be stored), the job goes back into its queue; unless that has happened already.
+      #
+      # @return [void]
+      def leave
+        work = @work
+        @work = nil
+        return work.ended if work.is_a?(Fetcher::UnitOfWork) && work.attempt
+        return unless @attempt
+
+        PushBack.pushed?(work.job) ? @engine.release(@attempt) : PushBack.return_later(@engine, @attempt)
+      rescue ForkError
+        # A forked child that unwinds through its parent's work holds nothing.
+      end
+
       # @api private
-      module Remembered
+      module Processing
         private
 
         def process(work)
-          Thread.current[KEY] = work
+          hand = (Thread.current[KEY] ||= WorkInHand.new)
+          hand.take(work)
           super
+        ensure
+          hand&.leave
+        end
+      end
+
+      # Prepended to the classes of units of work.
+      # @api private
+      module Acknowledged
+        def acknowledge
+          super.tap { Thread.current[KEY]&.acknowledged(self) }
         end
       end
     end

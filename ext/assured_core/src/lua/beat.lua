@@ -12,7 +12,7 @@
 local heartbeat, instances, verdict = KEYS[1], KEYS[2], KEYS[3]
 local id, entry, now, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-if not owns(instances, id, entry) then
+if not owns_registered(instances, id, entry) then
   return {1, false}
 end
 redis.call('SET', heartbeat, now, 'PX', ttl)

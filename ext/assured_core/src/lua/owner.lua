@@ -2,17 +2,21 @@
 -- stands in the registry; an entry that was written for an instance of the 1.x gem belongs to nobody.
 local ADOPTED = '{"version":"1.x"}'
 
--- Whether the id is registered for this process. Registers it where nobody is: Redis may have lost the
--- entry, and records of an unregistered instance would be found by no sweep.
+-- Whether the id is this process's, or nobody's.
 local function owns(instances, id, entry)
   local registered = redis.call('HGET', instances, id)
-  if registered == entry then
-    return true
-  end
-  if registered and registered ~= ADOPTED then
+  return not registered or registered == entry or registered == ADOPTED
+end
+
+-- The same before records are made: records of an id that is not registered would be found by no sweep, and
+-- Redis may have lost the entry.
+local function owns_registered(instances, id, entry)
+  if not owns(instances, id, entry) then
     return false
   end
-  redis.call('HSET', instances, id, entry)
+  if redis.call('HGET', instances, id) ~= entry then
+    redis.call('HSET', instances, id, entry)
+  end
   return true
 end
 

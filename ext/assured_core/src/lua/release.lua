@@ -5,13 +5,13 @@
 -- KEYS[2]     instances    hash     registry
 -- KEYS[i+2]   job:<name>   string   payload  (i = 1..n)
 -- ARGV[1]     id
--- ARGV[2]     registry entry (JSON, unique to this process)
+-- ARGV[2]     registry entry (JSON, unique to this process); '' when a sweep has put the jobs back
 -- ARGV[i+2]   name
 -- Returns     how many were released; error TAKEN
 local jobs, instances = KEYS[1], KEYS[2]
 local names, payloads = {}, {}
 
-if not owns(instances, ARGV[1], ARGV[2]) then
+if ARGV[2] ~= '' and not owns(instances, ARGV[1], ARGV[2]) then
   return TAKEN
 end
 local mine = redis.call('SMISMEMBER', jobs, unpack(ARGV, 3))

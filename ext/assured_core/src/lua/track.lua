@@ -15,7 +15,7 @@
 local jobs, instances = KEYS[1], KEYS[2]
 local reply = {}
 
-if not owns(instances, ARGV[1], ARGV[2]) then
+if not owns_registered(instances, ARGV[1], ARGV[2]) then
   return TAKEN
 end
 for i = 1, (#KEYS - 2) / 2 do

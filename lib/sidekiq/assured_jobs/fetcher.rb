@@ -1,0 +1,71 @@
+# frozen_string_literal: true
+
+require "sidekiq/fetch"
+
+module Sidekiq
+  module AssuredJobs
+    # Assured fetch: takes the place of Sidekiq's own fetcher. The engine pops a job and records it in one atomic
+    # step, so there is no instant at which an assured job is nowhere. Order and weights of queues are those
+    # of the class that it inherits from; a hard shutdown goes through {PushBack}.
+    class Fetcher < Sidekiq::BasicFetch
+      # A job in hand, in flight if it is assured.
+      class UnitOfWork < Sidekiq::BasicFetch::UnitOfWork
+        # @return [Integer, nil] the attempt, if the job is in flight
+        attr_reader :attempt
+
+        # @param queue [String] with `queue:`
+        # @param job [String] payload
+        # @param attempt [Integer, nil]
+        # @param engine [Native::Engine]
+        def initialize(queue, job, attempt, engine)
+          super(queue, job)
+          @attempt = attempt
+          @engine = engine
+        end
+
+        # Sidekiq is done with the job: it ran, or its retry is stored, or it is dead.
+        #
+        # @return [void]
+        def acknowledge
+          @acknowledged = true
+          @engine.release(attempt) if attempt
+        end
+
+        # Puts the job back untouched, as Sidekiq does with one that it gets after it was told to be quiet.
+        #
+        # @return [void]
+        def requeue
+          attempt ? @engine.give_back([attempt], AssuredJobs.track_timeout) : super
+        end
+
+        # Puts the job back if it ended without having been acknowledged: its thread was killed, or its retry
+        # could not be stored. What was pushed back already is not held any more.
+        #
+        # @return [void]
+        def ended
+          @engine.give_back([attempt], 0.0) if attempt && !@acknowledged
+        end
+      end
+
+      # @param engine [Native::Engine]
+      # @param options [Hash] Sidekiq's own
+      def initialize(engine, options)
+        super(options)
+        @engine = engine
+        names = options[:queues].map(&:to_s)
+        @native_queues = engine.open_queues(names, @strictly_ordered_queues) unless names.empty?
+      end
+
+      # @return [UnitOfWork, nil] nil when no job came in two seconds, so that Sidekiq can look whether to stop
+      def retrieve_work
+        unless @native_queues
+          sleep(TIMEOUT)
+          return
+        end
+
+        queue, payload, attempt = @engine.fetch(@native_queues, TIMEOUT.to_f)
+        UnitOfWork.new("queue:#{queue}", payload, attempt, @engine) if queue
+      end
+    end
+  end
+end

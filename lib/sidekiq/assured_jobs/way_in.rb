@@ -1,0 +1,60 @@
+# frozen_string_literal: true
+
+require_relative "fetcher"
+
+module Sidekiq
+  module AssuredJobs
+    # Decides how jobs come to be in flight: by assured fetch, or by the middleware alone where another fetcher
+    # is at work or the records cannot change together with the queues.
+    module WayIn
+      class << self
+        # Puts our fetcher in place, unless something speaks against it.
+        #
+        # @param engine [Native::Engine]
+        # @param configuration [Configuration]
+        # @return [String] which way is on, and why, for the log
+        def choose(engine, configuration)
+          obstacle = obstacle(configuration)
+          return "jobs are tracked by the middleware, because #{obstacle}" if obstacle
+
+          options[:fetch] = Fetcher.new(engine, options)
+          "jobs are tracked by assured fetch"
+        end
+
+        # The fetcher that the application or another gem has set, if any.
+        #
+        # @return [Object, nil]
+        def foreign_fetcher
+          fetch = options[:fetch]
+          fetch unless [nil, Sidekiq::BasicFetch].include?(fetch) || fetch.is_a?(Sidekiq::BasicFetch)
+        end
+
+        private
+
+        def obstacle(configuration)
+          if !configuration.fetch then "fetch is set to false"
+          elsif foreign_fetcher then "#{foreign_fetcher.class} fetches the jobs"
+          elsif changed? then "another gem changes how Sidekiq fetches"
+          elsif class_methods? then "this Sidekiq takes no fetcher that is shared by its threads"
+          elsif EngineSettings.second_redis?(configuration)
+            "redis_options names another Redis than the one with the queues"
+          end
+        end
+
+        def changed?
+          Sidekiq::BasicFetch.instance_method(:retrieve_work).owner != Sidekiq::BasicFetch
+        end
+
+        # Sidekiq 6.0
+        def class_methods?
+          Sidekiq::BasicFetch.respond_to?(:bulk_requeue)
+        end
+
+        # Sidekiq 6.5 moved its options.
+        def options
+          Sidekiq.respond_to?(:[]) ? Sidekiq : Sidekiq.options
+        end
+      end
+    end
+  end
+end
