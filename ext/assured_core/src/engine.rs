@@ -173,7 +173,7 @@ impl Engine {
 
     /// Where to wait until Redis has acknowledged the record; until then a crash may lose the job.
     pub fn recorded(&self, token: Token) -> Option<Arc<Waiter<()>>> {
-        self.registry.get(token).map(|attempt| attempt.recorded)
+        self.registry.recorded(token)
     }
 
     /// Ends an attempt. Does not wait for Redis.

@@ -131,6 +131,11 @@ impl Registry {
         self.state.lock().attempts.get(&token).cloned()
     }
 
+    /// Where the thread that runs the attempt waits for its record.
+    pub fn recorded(&self, token: Token) -> Option<Arc<Waiter<()>>> {
+        self.state.lock().attempts.get(&token).map(|attempt| Arc::clone(&attempt.recorded))
+    }
+
     /// The attempt, if it is still held, now marked as on its way to Redis. One step: whoever removes it
     /// afterwards knows that there may be a record.
     pub fn send(&self, token: Token) -> Option<Attempt> {
