@@ -193,6 +193,11 @@ impl Engine {
         waiter
     }
 
+    /// Puts an attempt back after a moment that ended without being acknowledged.
+    pub fn give_back_later(&self, token: Token) {
+        self.pipeline.give_back_later(token);
+    }
+
     /// The waiter is told when Redis has everything that was asked for so far.
     pub fn flush(&self) -> Arc<Waiter<()>> {
         let waiter = Waiter::new();
@@ -233,20 +238,20 @@ impl Engine {
         let deadline = Some(Instant::now() + limit);
         self.alarms.sweeper.stop();
         self.pipeline.close();
-        let done = match self.registry.tokens() {
-            tokens if tokens.is_empty() => self.flush(),
-            tokens => self.give_back(tokens),
-        };
         // Without an identity nothing was ever recorded.
         let left = match self.identity.get() {
             None => Some(0),
-            Some(_) if done.wait(deadline) == Woken::Answered(()) => {
-                self.farewell.ask(&self.alarms.heartbeat, deadline)
-            }
+            Some(_) if self.hand_over(deadline) => self.farewell.ask(&self.alarms.heartbeat, deadline),
             Some(_) => None,
         };
         self.shut_down();
         left
+    }
+
+    /// Gives back what is left. A round trip that was under way comes first: it may have brought jobs.
+    fn hand_over(&self, deadline: Option<Instant>) -> bool {
+        self.flush().wait(deadline) == Woken::Answered(())
+            && self.give_back(self.registry.tokens()).wait(deadline) == Woken::Answered(())
     }
 
     fn shut_down(&self) {

@@ -30,6 +30,10 @@ const BUDGET: usize = 1 << 20;
 /// job again, as a crash before its release does in any case.
 const RIDE: Duration = Duration::from_millis(5);
 
+/// How long an op waits that Redis refuses for now, and a job that ended without being acknowledged: whatever
+/// ended it may go on, and it would run again at once.
+const LATER: Duration = Duration::from_secs(1);
+
 /// Longest wait between two tries while Redis is away.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -65,6 +69,8 @@ pub struct Pipeline {
 struct Inbox {
     ops: VecDeque<Op>,
     requests: VecDeque<Request>,
+    /// Not before their time.
+    later: Vec<(Instant, Op)>,
     /// While nothing but releases is there: when they must go, ride or no ride.
     leave_at: Option<Instant>,
     /// The pipeline sleeps and has no releases to wake up for.
@@ -74,6 +80,15 @@ struct Inbox {
 }
 
 impl Inbox {
+    /// Moves what is due to the other ops.
+    fn hasten(&mut self) {
+        let now = Instant::now();
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
+        self.later = later;
+        self.ops.extend(due.into_iter().map(|(_, op)| op));
+    }
+
     /// Whether all that is to be done may wait for company.
     fn only_releases(&self) -> bool {
         self.ops.len() < BATCH && self.ops.iter().all(|op| matches!(op, Op::Release(_)))
@@ -159,6 +174,12 @@ impl Pipeline {
         self.put(Op::GiveBack(tokens, waiter));
     }
 
+    /// The same, after a moment, for a job that ended without being acknowledged.
+    pub fn give_back_later(&self, token: Token) {
+        self.inbox.lock().later.push((Instant::now() + LATER, Op::GiveBack(vec![token], None)));
+        self.arrived.notify_one();
+    }
+
     /// Asks to be told when everything up to now is done.
     pub fn flush(&self, waiter: Arc<Waiter<()>>) {
         self.put(Op::Flush(waiter));
@@ -239,26 +260,26 @@ impl Pipeline {
                 return None;
             }
             inbox.requests.retain(|request| !request.waiter.is_abandoned());
+            inbox.hasten();
             let requests = match self.idle.is_idle() {
                 true => VecDeque::new(),
                 false => std::mem::take(&mut inbox.requests),
             };
-            let leave_at = inbox.leave_at.filter(|_| requests.is_empty() && inbox.only_releases());
-            let due = leave_at.is_none_or(|at| at <= Instant::now());
-            if (!inbox.ops.is_empty() || !requests.is_empty()) && due {
+            let ride_until = inbox.leave_at.filter(|_| requests.is_empty() && inbox.only_releases());
+            let go = ride_until.is_none_or(|at| at <= Instant::now());
+            if go && !(inbox.ops.is_empty() && requests.is_empty()) {
                 let count = inbox.ops.len().min(BATCH);
                 let ops: VecDeque<_> = inbox.ops.drain(..count).collect();
                 inbox.leave_at = inbox.leave_at.filter(|_| !inbox.ops.is_empty());
                 return Some(Work { ops, requests });
             }
-            match leave_at {
+            let wake_at = ride_until.into_iter().chain(inbox.later.iter().map(|(at, _)| *at)).min();
+            inbox.asleep = ride_until.is_none();
+            match wake_at {
                 Some(at) => drop(self.arrived.wait_until(&mut inbox, at)),
-                None => {
-                    inbox.asleep = true;
-                    self.arrived.wait(&mut inbox);
-                    inbox.asleep = false;
-                }
+                None => self.arrived.wait(&mut inbox),
             }
+            inbox.asleep = false;
         }
     }
 
@@ -281,24 +302,41 @@ impl Pipeline {
     /// Does the work, requests together with the last ops. After an error, `work` holds what is still to be done.
     fn perform(&self, store: &mut Store, identity: &Identity, work: &mut Work) -> Result<()> {
         loop {
-            match work.ops.front() {
+            let outcome = match work.ops.front() {
                 Some(Op::Track(_) | Op::Release(_)) => {
                     self.exchange(store, identity, work)?;
                     continue;
                 }
                 Some(Op::GiveBack(tokens, waiter)) => {
-                    self.perform_give_back(store, identity, tokens)?;
-                    if let Some(waiter) = waiter {
+                    let outcome = self.perform_give_back(store, identity, tokens);
+                    if let (Ok(()), Some(waiter)) = (&outcome, waiter) {
                         waiter.answer(());
                     }
+                    outcome
                 }
-                Some(Op::PushBack(queue, payload)) => store.push_back(queue, payload)?,
-                Some(Op::Strays(names)) => self.perform_strays(store, identity, names)?,
-                Some(Op::Flush(waiter)) => waiter.answer(()),
+                Some(Op::PushBack(queue, payload)) => store.push_back(queue, payload),
+                Some(Op::Strays(names)) => self.perform_strays(store, identity, names),
+                Some(Op::Flush(waiter)) => {
+                    waiter.answer(());
+                    Ok(())
+                }
                 None if work.requests.is_empty() => return Ok(()),
-                None => self.exchange(store, identity, work)?,
+                None => {
+                    self.exchange(store, identity, work)?;
+                    continue;
+                }
+            };
+            match outcome {
+                Ok(()) => drop(work.ops.pop_front()),
+                // A Redis without memory refuses to take a job back, and must not be kept from giving others
+                // out: running them is what frees memory.
+                Err(error) if error.remedy == Remedy::Wait => {
+                    self.events.log(Level::Warn, format!("{error}; trying again"));
+                    let op = work.ops.pop_front().map(|op| (Instant::now() + LATER, op));
+                    self.inbox.lock().later.extend(op);
+                }
+                Err(error) => return Err(error),
             }
-            work.ops.pop_front();
         }
     }
 
@@ -312,22 +350,33 @@ impl Pipeline {
             false => VecDeque::new(),
         };
         let releases: Vec<_> = round.releases().cloned().collect();
-        let outcome = self.send(store, identity, &releases, &round.attempts, &requests);
-        let fetched = match outcome {
-            Ok(fetched) => {
-                round.attempts.iter().for_each(|attempt| attempt.recorded.answer(()));
-                fetched
+        let done = self.send(store, identity, &releases, &round.attempts, requests);
+        match &done.ops {
+            Ok(()) => round.attempts.iter().for_each(|attempt| attempt.recorded.answer(())),
+            Err(_) => {
+                let careful = !done.answered && !done.unserved.is_empty();
+                let again = round.ops.into_iter().map(|op| match op {
+                    // The fetch may have been executed, and have recorded a job under this very name.
+                    Op::Release(name) if careful => Op::Strays(vec![name]),
+                    op => op,
+                });
+                again.collect::<Vec<_>>().into_iter().rev().for_each(|op| work.ops.push_front(op));
             }
-            Err(error) => {
-                round.ops.into_iter().rev().for_each(|op| work.ops.push_front(op));
-                Err(error)
-            }
-        };
-        if fetched.is_err() {
-            // Those that were answered must not be asked again.
-            work.requests.extend(requests.into_iter().filter(|request| !request.waiter.is_answered()));
         }
-        fetched
+        if done.answered {
+            self.wait_on(done.unserved);
+        } else {
+            work.requests.extend(done.unserved);
+        }
+        done.ops.and(done.fetch)
+    }
+
+    /// Leaves requests for which there is no job in the inbox.
+    fn wait_on(&self, unserved: VecDeque<Request>) {
+        let mut inbox = self.inbox.lock();
+        if !inbox.closed {
+            unserved.into_iter().rev().for_each(|request| inbox.requests.push_front(request));
+        }
     }
 
     fn next_round(&self, ops: &mut VecDeque<Op>) -> Round {
@@ -350,36 +399,45 @@ impl Pipeline {
         round
     }
 
-    /// Sends releases, attempts and requests, and notes what Redis knows now. The inner result is about the
-    /// requests: a queue that cannot be popped must not hold up what is to be recorded.
+    /// Sends releases, attempts and requests, and notes what Redis knows now.
     fn send(
         &self,
         store: &mut Store,
         identity: &Identity,
         releases: &[Bytes],
         attempts: &[Attempt],
-        requests: &VecDeque<Request>,
-    ) -> Result<Result<()>> {
+        requests: VecDeque<Request>,
+    ) -> Done {
         let records: Vec<_> = attempts.iter().map(to_record).collect();
-        let fetch = Fetch::new(requests, &self.registry);
+        let fetch = Fetch::new(&requests, &self.registry);
         let wanted = Wanted { releases, records: &records, queues: &fetch.queues, orders: &fetch.orders };
-        let reply = store.exchange(identity, &wanted)?;
-        if let Ok(jobs) = reply.fetched.as_ref() {
-            self.hand_out(&fetch, requests, jobs);
-        }
-        for (attempt, spare) in attempts.iter().zip(reply.recorded?) {
-            if spare {
-                self.registry.rename_to_spare(attempt.token);
+        let reply = match store.exchange(identity, &wanted) {
+            Ok(reply) => reply,
+            Err(error) => {
+                return Done { ops: Err(error), fetch: Ok(()), answered: false, unserved: requests };
             }
-            self.registry.set_mirrored(attempt.token, Mirrored::Yes);
+        };
+        let recorded = reply.recorded.map(|spares| {
+            for (attempt, spare) in attempts.iter().zip(spares) {
+                if spare {
+                    self.registry.rename_to_spare(attempt.token);
+                }
+                self.registry.set_mirrored(attempt.token, Mirrored::Yes);
+            }
+        });
+        let ops = recorded.and(reply.released);
+        match reply.fetched {
+            Ok(jobs) => {
+                let unserved = self.hand_out(&fetch, requests, &jobs);
+                Done { ops, fetch: Ok(()), answered: true, unserved }
+            }
+            Err(error) => Done { ops, fetch: Err(error), answered: false, unserved: requests },
         }
-        reply.released?;
-        Ok(reply.fetched.map(drop))
     }
 
-    /// Gives each job to the thread that asked. The other requests go on waiting: there is no job for them.
-    fn hand_out(&self, fetch: &Fetch, requests: &VecDeque<Request>, jobs: &[Popped]) {
-        let mut unserved: Vec<_> = requests.iter().map(Some).collect();
+    /// Gives each job to the thread that asked, and returns the requests for which there is none.
+    fn hand_out(&self, fetch: &Fetch, requests: VecDeque<Request>, jobs: &[Popped]) -> VecDeque<Request> {
+        let mut waiting: Vec<_> = requests.into_iter().map(Some).collect();
         for popped in jobs {
             let queue = fetch.queues[popped.queue].clone();
             let payload: Arc<[u8]> = popped.payload.as_slice().into();
@@ -396,33 +454,40 @@ impl Pipeline {
                 }
                 assured
             });
-            let Some(request) = unserved[popped.order].take() else { continue };
-            if let Err(job) = request.waiter.offer(Job { queue, payload, attempt }) {
-                self.return_job(job);
+            let job = Job { queue, payload, attempt };
+            let closed = self.inbox.lock().closed;
+            match waiting[popped.order].take() {
+                Some(request) if !closed => {
+                    if let Err(job) = request.waiter.offer(job) {
+                        self.return_job(job);
+                    }
+                }
+                _ => self.return_job(job),
             }
         }
-        let unserved: Vec<_> = unserved.into_iter().flatten().cloned().collect();
+        let unserved: VecDeque<_> = waiting.into_iter().flatten().collect();
         if !unserved.is_empty() {
-            let mut inbox = self.inbox.lock();
-            if !inbox.closed {
-                unserved.into_iter().rev().for_each(|request| inbox.requests.push_front(request));
-            }
-            drop(inbox);
             self.idle.found_empty(jobs.len());
         }
+        unserved
     }
 
     /// An attempt that Redis does not know yet is recorded first: only what is recorded can be moved in
     /// one step. What is not held any more is in good hands: finished, or recovered by somebody else.
     fn perform_give_back(&self, store: &mut Store, identity: &Identity, tokens: &[Token]) -> Result<()> {
         for part in tokens.chunks(BATCH) {
+            // A lost lease: the job is in its queue already, or somebody else's.
+            let lost = |token: &&Token| {
+                self.registry.get(**token).is_some_and(|attempt| attempt.mirrored == Mirrored::Lost)
+            };
+            part.iter().filter(lost).for_each(|token| self.registry.give_up(*token));
             let held = || part.iter().filter_map(|token| self.registry.get(*token));
             let unknown: Vec<_> = held()
                 .filter(|attempt| matches!(attempt.mirrored, Mirrored::Not | Mirrored::Unknown))
                 .filter_map(|attempt| self.registry.send(attempt.token))
                 .collect();
             if !unknown.is_empty() {
-                self.send(store, identity, &[], &unknown, &VecDeque::new())??;
+                self.send(store, identity, &[], &unknown, VecDeque::new()).ops?;
             }
             let held: Vec<_> = held().collect();
             if held.is_empty() {
@@ -431,28 +496,6 @@ impl Pipeline {
             let returns: Vec<_> = held.iter().map(to_return).collect();
             let outcomes = store.give_back(identity, &returns)?;
             held.iter().zip(outcomes).for_each(|(attempt, outcome)| self.given_back(attempt, outcome));
-        }
-        Ok(())
-    }
-
-    /// Served by the thread that also fetches, so a record that is unknown here is not one on its way.
-    fn perform_strays(&self, store: &mut Store, identity: &Identity, names: &[Bytes]) -> Result<()> {
-        let strays: Vec<_> = names.iter().filter(|name| !self.registry.knows(name)).cloned().collect();
-        let (done, unknown): (Vec<_>, Vec<_>) =
-            strays.into_iter().partition(|name| self.registry.was_released(name));
-        if !done.is_empty() {
-            store.exchange(identity, &Wanted { releases: &done, ..Wanted::default() })?.released?;
-        }
-        for name in unknown {
-            let payload = store.payloads(std::slice::from_ref(&name), 0)?.pop().flatten();
-            let Some(payload) = payload else { continue };
-            let Some(queue) = payload::queue(&payload) else { continue };
-            let label = String::from_utf8_lossy(&name).into_owned();
-            store.give_back(identity, &[Return { name, queue, payload }])?;
-            self.events.log(
-                Level::Warn,
-                format!("job {label} was fetched by a round trip that failed; it is back in its queue"),
-            );
         }
         Ok(())
     }
@@ -473,7 +516,46 @@ impl Pipeline {
                 return;
             }
         }
-        self.registry.remove(attempt.token);
+        self.registry.give_up(attempt.token);
+    }
+
+    /// Served by the thread that also fetches, so a record that is unknown here is not one on its way.
+    fn perform_strays(&self, store: &mut Store, identity: &Identity, names: &[Bytes]) -> Result<()> {
+        let strays = names.iter().filter(|name| !self.registry.knows(name));
+        for name in strays {
+            let payload = store.payloads(std::slice::from_ref(name), 0)?.pop().flatten();
+            match payload {
+                Some(payload) if !self.registry.was_released(name, &payload) => {
+                    self.return_stray(store, identity, name.clone(), payload)?;
+                }
+                _ => {
+                    let releases = std::slice::from_ref(name);
+                    store.exchange(identity, &Wanted { releases, ..Wanted::default() })?.released?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn return_stray(
+        &self,
+        store: &mut Store,
+        identity: &Identity,
+        name: Bytes,
+        payload: Bytes,
+    ) -> Result<()> {
+        let label = String::from_utf8_lossy(&name).into_owned();
+        let Some(queue) = payload::queue(&payload) else {
+            let message = format!("job {label} was fetched by a round trip that failed, and names no queue");
+            self.events.log(Level::Error, message);
+            return Ok(());
+        };
+        if store.give_back(identity, &[Return { name, queue, payload }])? == [Requeued::Yes] {
+            let message =
+                format!("job {label} was fetched by a round trip that failed; it is back in its queue");
+            self.events.log(Level::Warn, message);
+        }
+        Ok(())
     }
 }
 
@@ -482,6 +564,17 @@ impl Pipeline {
 struct Work {
     ops: VecDeque<Op>,
     requests: VecDeque<Request>,
+}
+
+/// What came of a round trip.
+struct Done {
+    /// Of the releases and tracks: all of them, or none as far as anybody knows.
+    ops: Result<()>,
+    /// Of the requests: a queue that cannot be popped must not hold up what is to be recorded.
+    fetch: Result<()>,
+    /// Whether the requests were answered, with a job or with none.
+    answered: bool,
+    unserved: VecDeque<Request>,
 }
 
 /// All waiting threads' requests, as one round trip asks them.

@@ -1,6 +1,7 @@
 //! The truth about what this process holds, in memory. Redis is its mirror.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -55,20 +56,34 @@ struct State {
     last: Token,
     attempts: HashMap<Token, Attempt>,
     names: HashMap<Bytes, Token>,
-    released: VecDeque<Bytes>,
+    released: VecDeque<(Bytes, u64)>,
 }
 
-/// How many released names are remembered. A record that turns up again after its release is one that Redis
-/// lost the release of; what nobody remembers is a job that nobody has run.
+/// How many released records are remembered. One that turns up again after its release is one that Redis lost
+/// the release of; what nobody remembers is a job that nobody has run.
 const REMEMBERED: usize = 8192;
 
 impl State {
-    fn remember(&mut self, released: Bytes) {
+    fn take(&mut self, token: Token) -> Option<Attempt> {
+        let attempt = self.attempts.remove(&token)?;
+        if self.names.get(&attempt.name) == Some(&token) {
+            self.names.remove(&attempt.name);
+        }
+        Some(attempt)
+    }
+
+    fn remember(&mut self, released: Bytes, print: u64) {
         if self.released.len() == REMEMBERED {
             self.released.pop_front();
         }
-        self.released.push_back(released);
+        self.released.push_back((released, print));
     }
+}
+
+fn fingerprint(payload: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(payload);
+    hasher.finish()
 }
 
 impl Registry {
@@ -140,7 +155,13 @@ impl Registry {
     /// afterwards knows that there may be a record.
     pub fn send(&self, token: Token) -> Option<Attempt> {
         let mut state = self.state.lock();
-        let attempt = state.attempts.get_mut(&token)?;
+        let State { attempts, names, .. } = &mut *state;
+        let attempt = attempts.get_mut(&token)?;
+        // A fetch has recorded another attempt under this name meanwhile.
+        if names.get(&attempt.name) != Some(&token) {
+            attempt.name = attempt.spare.clone();
+            names.insert(attempt.name.clone(), token);
+        }
         attempt.mirrored = Mirrored::Unknown;
         Some(attempt.clone())
     }
@@ -160,23 +181,30 @@ impl Registry {
         };
         let spare = attempt.spare.clone();
         let previous = std::mem::replace(&mut attempt.name, spare.clone());
-        state.names.remove(&previous);
+        if state.names.get(&previous) == Some(&token) {
+            state.names.remove(&previous);
+        }
         state.names.insert(spare, token);
     }
 
-    /// Takes an attempt out.
+    /// Takes an attempt out whose job has ended, and remembers its record for a while.
     pub fn remove(&self, token: Token) -> Option<Attempt> {
         let mut state = self.state.lock();
-        let attempt = state.attempts.remove(&token)?;
-        state.names.remove(&attempt.name);
+        let attempt = state.take(token)?;
         if matches!(attempt.mirrored, Mirrored::Yes | Mirrored::Unknown) {
-            state.remember(attempt.name.clone());
+            let print = fingerprint(&attempt.payload);
+            state.remember(attempt.name.clone(), print);
             // A track whose first reply was lost may have left a record of this name, too.
             if attempt.spare != attempt.name {
-                state.remember(attempt.spare.clone());
+                state.remember(attempt.spare.clone(), print);
             }
         }
         Some(attempt)
+    }
+
+    /// Takes an attempt out whose job has not ended: it is in its queue again, or somebody else's.
+    pub fn give_up(&self, token: Token) {
+        self.state.lock().take(token);
     }
 
     /// The attempt with exactly this payload.
@@ -197,9 +225,11 @@ impl Registry {
         state.names.contains_key(name) || state.attempts.values().any(|attempt| attempt.spare == name)
     }
 
-    /// Whether an attempt with a record of this name ended lately.
-    pub fn was_released(&self, name: &[u8]) -> bool {
-        self.state.lock().released.iter().any(|released| released == name)
+    /// Whether an attempt with this record, name and payload both, ended lately. The name alone does not tell:
+    /// a retry has the jid of the attempt before it.
+    pub fn was_released(&self, name: &[u8], payload: &[u8]) -> bool {
+        let print = fingerprint(payload);
+        self.state.lock().released.iter().any(|(released, p)| *p == print && released == name)
     }
 
     /// Tokens of the attempts that Redis should know and is not known to.

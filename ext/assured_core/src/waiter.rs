@@ -46,10 +46,10 @@ impl<T> Waiter<T> {
         self.changed.notify_all();
     }
 
-    /// Gives the answer, or returns it when nobody waits for it any more.
+    /// Gives the answer, or returns it when nobody waits for it (any more, or for another one).
     pub fn offer(&self, answer: T) -> Result<(), T> {
         let mut state = self.state.lock();
-        if state.abandoned {
+        if state.abandoned || state.answered {
             return Err(answer);
         }
         state.answer = Some(answer);
@@ -63,11 +63,6 @@ impl<T> Waiter<T> {
         let mut state = self.state.lock();
         state.abandoned = true;
         state.answer.take()
-    }
-
-    /// Whether [`Waiter::offer`] gave an answer already.
-    pub fn is_answered(&self) -> bool {
-        self.state.lock().answered
     }
 
     /// Whether nobody waits any more.

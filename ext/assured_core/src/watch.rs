@@ -87,21 +87,20 @@ pub fn serve(settings: &Settings, queue: &Bytes, idle: &Arc<Idle>, arrived: impl
     let mut seen = 0;
     while let Some(now) = idle.wait(seen) {
         seen = now;
-        while idle.still(seen) {
-            match store.await_job(queue, LOOK) {
-                Ok(false) => {}
-                Ok(true) => {
-                    std::thread::sleep(idle.hold_back());
-                    break;
-                }
+        let mut stirred = false;
+        while !stirred && idle.still(seen) {
+            stirred = match store.await_job(queue, LOOK) {
+                Ok(arrived) => arrived,
                 Err(_) => {
                     // Not allowed, or Redis is away, which the pipeline reports.
                     std::thread::sleep(crate::backoff::jittered(FALLBACK));
-                    break;
+                    true
                 }
-            }
+            };
         }
-        idle.stir();
-        arrived();
+        if stirred {
+            std::thread::sleep(idle.hold_back());
+            arrived();
+        }
     }
 }

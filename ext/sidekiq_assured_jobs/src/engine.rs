@@ -185,6 +185,14 @@ impl Engine {
         })
     }
 
+    /// `give_back_later(token) → nil`
+    pub fn give_back_later(ruby: &Ruby, this: &Self, token: Token) -> Result<(), Error> {
+        Self::enter(ruby, this, "give back", |core| {
+            core.give_back_later(token);
+            Ok(())
+        })
+    }
+
     /// `flush(seconds) → true or false`: whether Redis has everything in time.
     pub fn flush(ruby: &Ruby, this: &Self, seconds: f64) -> Result<bool, Error> {
         Self::enter(ruby, this, "flush", |core| {

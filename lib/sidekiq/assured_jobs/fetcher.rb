@@ -27,8 +27,9 @@ module Sidekiq
         #
         # @return [void]
         def acknowledge
-          @acknowledged = true
+          # In this order: a thread that is killed in between gives back what is not held any more.
           @engine.release(attempt) if attempt
+          @acknowledged = true
         end
 
         # Puts the job back untouched, as Sidekiq does with one that it gets after it was told to be quiet.
@@ -38,12 +39,12 @@ module Sidekiq
           attempt ? @engine.give_back([attempt], AssuredJobs.track_timeout) : super
         end
 
-        # Puts the job back if it ended without having been acknowledged: its thread was killed, or its retry
-        # could not be stored. What was pushed back already is not held any more.
+        # Puts the job back, after a moment, if it ended without having been acknowledged: its thread was
+        # killed, or its retry could not be stored. What was pushed back already is not held any more.
         #
         # @return [void]
         def ended
-          @engine.give_back([attempt], 0.0) if attempt && !@acknowledged
+          @engine.give_back_later(attempt) if attempt && !@acknowledged
         end
       end
 

@@ -34,7 +34,7 @@ module Sidekiq
         # @param attempt [Integer]
         # @return [void]
         def return_later(engine, attempt)
-          engine.give_back([attempt], 0.0) unless WayIn.foreign_fetcher
+          engine.give_back_later(attempt) unless WayIn.foreign_fetcher
         end
 
         # @param units [Array] units of work

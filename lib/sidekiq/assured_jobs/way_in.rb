@@ -26,7 +26,8 @@ module Sidekiq
         # @return [Object, nil]
         def foreign_fetcher
           fetch = options[:fetch]
-          fetch unless [nil, Sidekiq::BasicFetch].include?(fetch) || fetch.is_a?(Sidekiq::BasicFetch)
+          ours = [nil, Sidekiq::BasicFetch].include?(fetch) || fetch.instance_of?(Sidekiq::BasicFetch)
+          fetch unless ours || fetch.is_a?(Fetcher)
         end
 
         private
@@ -41,8 +42,12 @@ module Sidekiq
           end
         end
 
+        # Gems that pause or throttle queues prepend to these, or define them anew.
         def changed?
-          Sidekiq::BasicFetch.instance_method(:retrieve_work).owner != Sidekiq::BasicFetch
+          %i[initialize retrieve_work queues_cmd].any? do |name|
+            method = Sidekiq::BasicFetch.instance_method(name)
+            method.owner != Sidekiq::BasicFetch || !method.source_location&.first&.end_with?("/sidekiq/fetch.rb")
+          end
         end
 
         # Sidekiq 6.0

@@ -56,7 +56,11 @@ local reply, empty = {}, {}
 for i = 1, (#ARGV - 3) / 2 do
   for position in string.gmatch(ARGV[2 * i + 3], '%d+') do
     local at = tonumber(position)
-    local payload = not empty[at] and redis.call('RPOP', KEYS[at])
+    local payload = not empty[at] and redis.pcall('RPOP', KEYS[at])
+    if type(payload) == 'table' then
+      -- What was popped already must reach the caller.
+      return #reply > 0 and reply or payload
+    end
     if payload then
       local name = string.find(payload, flag, 1, true) and record(payload, ARGV[2 * i + 2])
       reply[#reply + 1] = {i, at, payload, name or false}
