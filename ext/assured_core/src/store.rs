@@ -1,4 +1,11 @@
-//! The only file that sends commands to Redis: one method per verb.
+//! The only room that sends commands to Redis: one method per verb.
+
+mod exchange;
+mod link;
+mod put_back;
+
+pub use exchange::{Exchanged, Order, Popped, Record, Wanted};
+pub use put_back::{Requeued, Return};
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,14 +14,13 @@ use std::time::{Duration, SystemTime};
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::Bytes;
-use crate::connection::Connection;
-use crate::error::{Error, Remedy, Result};
+use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::keys::Keys;
-use crate::payload::FLAG;
 use crate::scripts;
-use crate::settings::{RedisDetails, Settings};
+use crate::settings::Settings;
 use crate::verdict::Sighting;
+use link::{Link, one, parse};
 
 /// Verbs over the tracking keys. Each thread has a store, and so a connection, of its own. Connections are
 /// opened at first use and replaced when they fail.
@@ -40,85 +46,6 @@ pub enum Beat {
     Taken,
 }
 
-/// What became of a record that should go back to its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requeued {
-    /// It is in its queue.
-    Yes,
-    /// It is no longer recorded: somebody else took care of it.
-    Gone,
-    /// Its queue's key holds something else than a list; it stays recorded.
-    Refused,
-}
-
-/// A record on its way back into a queue.
-#[derive(Clone, Debug)]
-pub struct Return {
-    /// Name of the record.
-    pub name: Bytes,
-    /// Name of the queue.
-    pub queue: Bytes,
-    /// Payload to push.
-    pub payload: Bytes,
-}
-
-/// What one round trip of the pipeline asks for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted<'a> {
-    /// Names of records to release.
-    pub releases: &'a [Bytes],
-    /// Attempts to record.
-    pub records: &'a [Record],
-    /// All queues that `orders` look at.
-    pub queues: &'a [Bytes],
-    /// One for each thread that waits for a job.
-    pub orders: &'a [Order],
-}
-
-/// Where one waiting thread looks.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// What makes the spare name of its record unique.
-    pub suffix: Bytes,
-    /// Positions in [`Wanted::queues`], first one first.
-    pub positions: Vec<usize>,
-}
-
-/// What a round trip brought.
-#[derive(Debug)]
-pub struct Exchanged {
-    /// Whether the releases were done.
-    pub released: Result<()>,
-    /// For each record whether it took its spare name.
-    pub recorded: Result<Vec<bool>>,
-    /// The jobs.
-    pub fetched: Result<Vec<Popped>>,
-}
-
-/// A job that was popped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Popped {
-    /// Position in [`Wanted::orders`].
-    pub order: usize,
-    /// Position in [`Wanted::queues`].
-    pub queue: usize,
-    /// The payload as it was in the queue.
-    pub payload: Bytes,
-    /// Name of the record, where one was made.
-    pub name: Option<Bytes>,
-}
-
-/// An attempt to record.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Wanted name.
-    pub name: Bytes,
-    /// Name to take where the wanted one is another holder's.
-    pub spare: Bytes,
-    /// Payload as it was in the queue.
-    pub payload: Arc<[u8]>,
-}
-
 /// Who an instance is and what it holds.
 #[derive(Clone, Debug)]
 pub struct InstanceStatus {
@@ -132,9 +59,6 @@ pub struct InstanceStatus {
 
 /// Registry entry of an instance of the 1.x gem, which does not register itself. `lua/owner.lua` knows it.
 const ADOPTED: &[u8] = br#"{"version":"1.x"}"#;
-
-/// How long a verdict waits for its instance to find it.
-const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
 
 impl Store {
     /// A store that connects at first use. `role` names its connections.
@@ -197,74 +121,6 @@ impl Store {
         self.one("clear the verdict", scripts::DELETE_IF.call(&[self.keys.verdict(id)], &[verdict]))
     }
 
-    /// Releases records, records attempts, pops jobs: all in one round trip, in this order.
-    pub fn exchange(&mut self, identity: &Identity, wanted: &Wanted<'_>) -> Result<Exchanged> {
-        let id = &identity.id;
-        let owner: [&[u8]; 2] = [id, identity.entry.as_bytes()];
-        let held = [self.keys.jobs(id), self.keys.instances()];
-        let mut cmds = Vec::new();
-        if !wanted.releases.is_empty() {
-            let mut keys = held.to_vec();
-            keys.extend(wanted.releases.iter().map(|name| self.keys.job(name)));
-            let mut args = owner.to_vec();
-            args.extend(wanted.releases.iter().map(Vec::as_slice));
-            cmds.push(scripts::RELEASE.call(&keys, &args));
-        }
-        if !wanted.records.is_empty() {
-            let mut keys = held.to_vec();
-            let mut args = owner.to_vec();
-            for record in wanted.records {
-                keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
-                args.extend([record.name.as_slice(), &record.spare, &record.payload]);
-            }
-            cmds.push(scripts::TRACK.call(&keys, &args));
-        }
-        if !wanted.orders.is_empty() {
-            let mut keys = held.to_vec();
-            keys.push(self.keys.job_prefix());
-            keys.extend(wanted.queues.iter().map(|queue| self.keys.queue(queue)));
-            // Positions in KEYS count from 1.
-            let first = held.len() + 2;
-            let mut args: Vec<Bytes> = owner.map(<[u8]>::to_vec).to_vec();
-            args.push(FLAG.into());
-            for Order { suffix, positions } in wanted.orders {
-                let positions: Vec<_> = positions.iter().map(|at| (at + first).to_string()).collect();
-                args.extend([suffix.clone(), positions.join(",").into_bytes()]);
-            }
-            cmds.push(scripts::FETCH.call(&keys, &args));
-        }
-        // A fetch must not be sent twice: what the first one popped, nobody would run.
-        let replies = match wanted.orders {
-            [] => self.tracking.run("track", &cmds)?,
-            _ => self.tracking.run_once("fetch", &cmds)?,
-        };
-        let mut replies = replies.into_iter();
-        let released = match wanted.releases {
-            [] => Ok(()),
-            _ => self.next::<i64>("release", &mut replies).map(drop),
-        };
-        let recorded = match wanted.records {
-            [] => Ok(Vec::new()),
-            _ => self
-                .next::<Vec<i64>>("track", &mut replies)
-                .map(|names| names.into_iter().map(|name| name == 2).collect()),
-        };
-        let fetched = match wanted.orders {
-            [] => Ok(Vec::new()),
-            _ => self.next::<Vec<(usize, usize, Bytes, Option<Bytes>)>>("fetch", &mut replies),
-        };
-        let fetched = fetched.map(|jobs| {
-            let popped = |(order, at, payload, name): (usize, usize, Bytes, Option<Bytes>)| Popped {
-                order: order - 1,
-                queue: at - held.len() - 2,
-                payload,
-                name,
-            };
-            jobs.into_iter().map(popped).collect()
-        });
-        Ok(Exchanged { released, recorded, fetched })
-    }
-
     /// Waits until a queue holds a job, without touching it, or for `limit`. False: it is still empty.
     pub fn await_job(&mut self, queue: &[u8], limit: Duration) -> Result<bool> {
         let queue = self.keys.queue(queue);
@@ -282,115 +138,6 @@ impl Store {
         let push = cmd("RPUSH", [&self.keys.queue(queue), &payload.to_vec()]);
         let replies = self.tracking.run_once("push back", &[push])?;
         replies.into_iter().try_for_each(|reply| parse::<i64>("push back", reply).map(drop))
-    }
-
-    /// Puts records of a dead instance back into their queues. `None`: the instance beats, nothing was done.
-    pub fn requeue(&mut self, id: &[u8], by: &[u8], returns: &[Return]) -> Result<Option<Vec<Requeued>>> {
-        self.put_back(id, Mover::Judge(by), returns)
-    }
-
-    /// Puts records of this instance itself back into their queues.
-    pub fn give_back(&mut self, identity: &Identity, returns: &[Return]) -> Result<Vec<Requeued>> {
-        self.put_back(&identity.id, Mover::Owner(&identity.entry), returns)?
-            .ok_or_else(|| Error::reply("give back", "the owner was asked whether it is dead"))
-    }
-
-    fn put_back(&mut self, id: &[u8], mover: Mover<'_>, returns: &[Return]) -> Result<Option<Vec<Requeued>>> {
-        if returns.is_empty() {
-            return Ok(Some(Vec::new()));
-        }
-        if self.queues.is_some() {
-            return self.put_back_across(id, mover, returns);
-        }
-        let mut keys = vec![
-            self.keys.jobs(id),
-            self.keys.instance(id),
-            self.keys.verdict(id),
-            self.keys.queues(),
-            self.keys.instances(),
-        ];
-        let lifetime = millis(VERDICT_LIFETIME);
-        let by = match mover {
-            Mover::Judge(by) => by,
-            Mover::Owner(_) => b"",
-        };
-        let mut args: Vec<&[u8]> = vec![by, &lifetime, id, mover.entry()];
-        for item in returns {
-            keys.extend([self.keys.job(&item.name), self.keys.queue(&item.queue)]);
-            args.extend([item.name.as_slice(), &item.queue, &item.payload]);
-        }
-        let reply: Option<Vec<i64>> = self.one("requeue", scripts::REQUEUE.call(&keys, &args))?;
-        Ok(reply.map(|queued| queued.into_iter().map(Requeued::from_reply).collect()))
-    }
-
-    /// Queues and tracking keys in two Redis servers cannot change in one step: push first, release then.
-    /// A crash in between queues a job twice, and loses none.
-    fn put_back_across(
-        &mut self,
-        id: &[u8],
-        mover: Mover<'_>,
-        returns: &[Return],
-    ) -> Result<Option<Vec<Requeued>>> {
-        let jobs = self.keys.jobs(id);
-        let mut members = cmd("SMISMEMBER", [&jobs]);
-        returns.iter().for_each(|item| {
-            members.arg(&item.name);
-        });
-        // A write that changes nothing: what cannot be released afterwards must not be pushed.
-        let writable = cmd("SREM", [&jobs, &Bytes::new()]);
-        let alive = cmd("EXISTS", [&self.keys.instance(id)]);
-        let mut replies = self.tracking.run("requeue", &[alive, writable, members])?.into_iter();
-        let alive: bool = self.next("requeue", &mut replies)?;
-        self.next::<i64>("requeue", &mut replies)?;
-        if alive && matches!(mover, Mover::Judge(_)) {
-            return Ok(None);
-        }
-        let members: Vec<bool> = self.next("requeue", &mut replies)?;
-        let mut outcomes: Vec<_> =
-            members.iter().map(|member| if *member { Requeued::Yes } else { Requeued::Gone }).collect();
-        let held: Vec<_> = (0..returns.len()).filter(|i| members[*i]).collect();
-        if held.is_empty() {
-            return Ok(Some(outcomes));
-        }
-
-        let known: Vec<_> =
-            held.iter().map(|i| cmd("SADD", [&self.keys.queues(), &returns[*i].queue])).collect();
-        let pushes: Vec<_> = held
-            .iter()
-            .map(|i| cmd("RPUSH", [&self.keys.queue(&returns[*i].queue), &returns[*i].payload]))
-            .collect();
-        let queues = self.queues.as_mut().expect("only called with a second Redis");
-        // The first batch proves the connection: the second must not be sent twice.
-        for reply in queues.run("requeue", &known)? {
-            parse::<i64>("requeue", reply)?;
-        }
-        let mut pushed = Vec::with_capacity(held.len());
-        for (i, reply) in held.into_iter().zip(queues.send("requeue", &pushes)?) {
-            match parse::<i64>("requeue", reply) {
-                Ok(_) => pushed.push(i),
-                Err(_) => outcomes[i] = Requeued::Refused,
-            }
-        }
-
-        if pushed.is_empty() {
-            return Ok(Some(outcomes));
-        }
-        let mut keys = vec![jobs, self.keys.instances()];
-        let mut args: Vec<&[u8]> = vec![id, mover.entry()];
-        for i in &pushed {
-            keys.push(self.keys.job(&returns[*i].name));
-            args.push(&returns[*i].name);
-        }
-        let mut cmds = vec![scripts::RELEASE.call(&keys, &args)];
-        if let Mover::Judge(by) = mover {
-            let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
-            verdict.arg("PX").arg(millis(VERDICT_LIFETIME));
-            cmds.push(verdict);
-        }
-        for reply in self.tracking.run("requeue", &cmds)? {
-            parse::<Value>("requeue", reply)?;
-        }
-        Ok(Some(outcomes))
     }
 
     /// Looks at all registered instances.
@@ -517,113 +264,6 @@ impl Store {
     ) -> Result<T> {
         parse(doing, replies.next().ok_or_else(|| Error::reply(doing, "none"))?)
     }
-}
-
-impl Requeued {
-    fn from_reply(reply: i64) -> Self {
-        match reply {
-            0 => Self::Gone,
-            1 => Self::Yes,
-            _ => Self::Refused,
-        }
-    }
-}
-
-/// Who moves records back into their queues.
-#[derive(Clone, Copy)]
-enum Mover<'a> {
-    /// Somebody who has found the instance dead, known by this token.
-    Judge(&'a [u8]),
-    /// The instance itself, with its registry entry.
-    Owner(&'a str),
-}
-
-impl<'a> Mover<'a> {
-    /// The registry entry, for scripts that check whose the id is.
-    fn entry(self) -> &'a [u8] {
-        match self {
-            Self::Judge(_) => b"",
-            Self::Owner(entry) => entry.as_bytes(),
-        }
-    }
-}
-
-/// A connection that heals itself.
-struct Link {
-    details: RedisDetails,
-    name: String,
-    connection: Option<Connection>,
-}
-
-impl Link {
-    fn new(details: &RedisDetails, role: &str) -> Self {
-        Self { details: details.clone(), name: format!("sidekiq-assured-jobs:{role}"), connection: None }
-    }
-
-    /// Runs a batch that may run twice: a connection that turns out to be dead is replaced and the batch sent
-    /// once more.
-    fn run(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
-        if cmds.is_empty() {
-            return Ok(Vec::new());
-        }
-        let reused = self.connection.is_some();
-        match self.run_once(doing, cmds) {
-            Err(error) if reused && error.remedy == Remedy::Reconnect => self.run_once(doing, cmds),
-            outcome => outcome,
-        }
-    }
-
-    /// The same for a batch that must not run twice. Where a script was not known, nothing of a batch of
-    /// scripts has run.
-    fn run_once(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
-        let replies = self.send(doing, cmds)?;
-        let remedies =
-            || replies.iter().filter_map(|reply| server_error(doing, reply)).map(|error| error.remedy);
-        if remedies().any(|remedy| remedy == Remedy::LoadScripts) {
-            let loads: Vec<_> = scripts::ALL.iter().map(|script| script.load()).collect();
-            for reply in self.send("load scripts", &loads)? {
-                parse::<String>("load scripts", reply)?;
-            }
-            return self.send(doing, cmds);
-        }
-        if remedies().any(|remedy| remedy == Remedy::Reconnect) {
-            self.connection = None;
-        }
-        Ok(replies)
-    }
-
-    fn send(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(&self.details, &self.name)?,
-        };
-        // Put back only after success: what failed in the middle of a batch cannot be trusted.
-        let connection = self.connection.insert(connection);
-        let outcome = connection.batch(doing, cmds);
-        if outcome.is_err() {
-            self.connection = None;
-        }
-        outcome
-    }
-}
-
-fn server_error(doing: &'static str, reply: &Value) -> Option<Error> {
-    match reply {
-        Value::ServerError(error) => Some(Error::server(doing, error)),
-        _ => None,
-    }
-}
-
-fn one<T: FromRedisValue>(link: &mut Link, doing: &'static str, command: Cmd) -> Result<T> {
-    let reply = link.run(doing, &[command])?.into_iter().next();
-    parse(doing, reply.ok_or_else(|| Error::reply(doing, "none"))?)
-}
-
-fn parse<T: FromRedisValue>(doing: &'static str, reply: Value) -> Result<T> {
-    if let Some(error) = server_error(doing, &reply) {
-        return Err(error);
-    }
-    redis::from_redis_value(reply).map_err(|error| Error::reply(doing, error))
 }
 
 fn cmd<const N: usize>(name: &str, args: [&Bytes; N]) -> Cmd {

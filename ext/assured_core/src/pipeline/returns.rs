@@ -1,0 +1,114 @@
+//! Jobs on their way back into their queues: given back by this process, or found as strays.
+
+use std::collections::VecDeque;
+
+use super::{BATCH, Pipeline};
+use crate::Bytes;
+use crate::error::Result;
+use crate::events::Level;
+use crate::identity::Identity;
+use crate::payload;
+use crate::registry::{Attempt, Mirrored, Token};
+use crate::store::{Requeued, Return, Store, Wanted};
+
+impl Pipeline {
+    /// An attempt that Redis does not know yet is recorded first: only what is recorded can be moved in
+    /// one step. What is not held any more is in good hands: finished, or recovered by somebody else.
+    pub(super) fn perform_give_back(
+        &self,
+        store: &mut Store,
+        identity: &Identity,
+        tokens: &[Token],
+    ) -> Result<()> {
+        for part in tokens.chunks(BATCH) {
+            // A lost lease: the job is in its queue already, or somebody else's.
+            let lost = |token: &&Token| {
+                self.registry.get(**token).is_some_and(|attempt| attempt.mirrored == Mirrored::Lost)
+            };
+            part.iter().filter(lost).for_each(|token| self.registry.give_up(*token));
+            let held = || part.iter().filter_map(|token| self.registry.get(*token));
+            let unknown: Vec<_> = held()
+                .filter(|attempt| matches!(attempt.mirrored, Mirrored::Not | Mirrored::Unknown))
+                .filter_map(|attempt| self.registry.send(attempt.token))
+                .collect();
+            if !unknown.is_empty() {
+                self.send(store, identity, &[], &unknown, VecDeque::new()).ops?;
+            }
+            let held: Vec<_> = held().collect();
+            if held.is_empty() {
+                continue;
+            }
+            let returns: Vec<_> = held.iter().map(to_return).collect();
+            let outcomes = store.give_back(identity, &returns)?;
+            held.iter().zip(outcomes).for_each(|(attempt, outcome)| self.given_back(attempt, outcome));
+        }
+        Ok(())
+    }
+
+    fn given_back(&self, attempt: &Attempt, outcome: Requeued) {
+        let name = String::from_utf8_lossy(&attempt.name);
+        match outcome {
+            Requeued::Yes => {}
+            Requeued::Gone => {
+                let message =
+                    format!("job {name} was not given back: it was recovered from this instance already");
+                self.events.log(Level::Warn, message);
+            }
+            Requeued::Refused => {
+                let message =
+                    format!("job {name} cannot be given back and stays recorded: its queue is no list");
+                self.events.log(Level::Error, message);
+                return;
+            }
+        }
+        self.registry.give_up(attempt.token);
+    }
+
+    /// Served by the thread that also fetches, so a record that is unknown here is not one on its way.
+    pub(super) fn perform_strays(
+        &self,
+        store: &mut Store,
+        identity: &Identity,
+        names: &[Bytes],
+    ) -> Result<()> {
+        let strays = names.iter().filter(|name| !self.registry.knows(name));
+        for name in strays {
+            let payload = store.payloads(std::slice::from_ref(name), 0)?.pop().flatten();
+            match payload {
+                Some(payload) if !self.registry.was_released(name, &payload) => {
+                    self.return_stray(store, identity, name.clone(), payload)?;
+                }
+                _ => {
+                    let releases = std::slice::from_ref(name);
+                    store.exchange(identity, &Wanted { releases, ..Wanted::default() })?.released?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn return_stray(
+        &self,
+        store: &mut Store,
+        identity: &Identity,
+        name: Bytes,
+        payload: Bytes,
+    ) -> Result<()> {
+        let label = String::from_utf8_lossy(&name).into_owned();
+        let Some(queue) = payload::queue(&payload) else {
+            let message = format!("job {label} was fetched by a round trip that failed, and names no queue");
+            self.events.log(Level::Error, message);
+            return Ok(());
+        };
+        if store.give_back(identity, &[Return { name, queue, payload }])? == [Requeued::Yes] {
+            let message =
+                format!("job {label} was fetched by a round trip that failed; it is back in its queue");
+            self.events.log(Level::Warn, message);
+        }
+        Ok(())
+    }
+}
+
+fn to_return(attempt: &Attempt) -> Return {
+    Return { name: attempt.name.clone(), queue: attempt.queue.clone(), payload: attempt.payload.to_vec() }
+}

@@ -1,0 +1,137 @@
+//! The pipeline's round trip: release, record, pop.
+
+use std::sync::Arc;
+
+use super::Store;
+use crate::Bytes;
+use crate::error::Result;
+use crate::identity::Identity;
+use crate::payload::FLAG;
+use crate::scripts;
+
+/// What one round trip of the pipeline asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Names of records to release.
+    pub releases: &'a [Bytes],
+    /// Attempts to record.
+    pub records: &'a [Record],
+    /// All queues that `orders` look at.
+    pub queues: &'a [Bytes],
+    /// One for each thread that waits for a job.
+    pub orders: &'a [Order],
+}
+
+/// Where one waiting thread looks.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// What makes the spare name of its record unique.
+    pub suffix: Bytes,
+    /// Positions in [`Wanted::queues`], first one first.
+    pub positions: Vec<usize>,
+}
+
+/// What a round trip brought.
+#[derive(Debug)]
+pub struct Exchanged {
+    /// Whether the releases were done.
+    pub released: Result<()>,
+    /// For each record whether it took its spare name.
+    pub recorded: Result<Vec<bool>>,
+    /// The jobs.
+    pub fetched: Result<Vec<Popped>>,
+}
+
+/// A job that was popped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Popped {
+    /// Position in [`Wanted::orders`].
+    pub order: usize,
+    /// Position in [`Wanted::queues`].
+    pub queue: usize,
+    /// The payload as it was in the queue.
+    pub payload: Bytes,
+    /// Name of the record, where one was made.
+    pub name: Option<Bytes>,
+}
+
+/// An attempt to record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Wanted name.
+    pub name: Bytes,
+    /// Name to take where the wanted one is another holder's.
+    pub spare: Bytes,
+    /// Payload as it was in the queue.
+    pub payload: Arc<[u8]>,
+}
+
+impl Store {
+    /// Releases records, records attempts, pops jobs: all in one round trip, in this order.
+    pub fn exchange(&mut self, identity: &Identity, wanted: &Wanted<'_>) -> Result<Exchanged> {
+        let id = &identity.id;
+        let owner: [&[u8]; 2] = [id, identity.entry.as_bytes()];
+        let held = [self.keys.jobs(id), self.keys.instances()];
+        let mut cmds = Vec::new();
+        if !wanted.releases.is_empty() {
+            let mut keys = held.to_vec();
+            keys.extend(wanted.releases.iter().map(|name| self.keys.job(name)));
+            let mut args = owner.to_vec();
+            args.extend(wanted.releases.iter().map(Vec::as_slice));
+            cmds.push(scripts::RELEASE.call(&keys, &args));
+        }
+        if !wanted.records.is_empty() {
+            let mut keys = held.to_vec();
+            let mut args = owner.to_vec();
+            for record in wanted.records {
+                keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
+                args.extend([record.name.as_slice(), &record.spare, &record.payload]);
+            }
+            cmds.push(scripts::TRACK.call(&keys, &args));
+        }
+        if !wanted.orders.is_empty() {
+            let mut keys = held.to_vec();
+            keys.push(self.keys.job_prefix());
+            keys.extend(wanted.queues.iter().map(|queue| self.keys.queue(queue)));
+            // Positions in KEYS count from 1.
+            let first = held.len() + 2;
+            let mut args: Vec<Bytes> = owner.map(<[u8]>::to_vec).to_vec();
+            args.push(FLAG.into());
+            for Order { suffix, positions } in wanted.orders {
+                let positions: Vec<_> = positions.iter().map(|at| (at + first).to_string()).collect();
+                args.extend([suffix.clone(), positions.join(",").into_bytes()]);
+            }
+            cmds.push(scripts::FETCH.call(&keys, &args));
+        }
+        // A fetch must not be sent twice: what the first one popped, nobody would run.
+        let replies = match wanted.orders {
+            [] => self.tracking.run("track", &cmds)?,
+            _ => self.tracking.run_once("fetch", &cmds)?,
+        };
+        let mut replies = replies.into_iter();
+        let released = match wanted.releases {
+            [] => Ok(()),
+            _ => self.next::<i64>("release", &mut replies).map(drop),
+        };
+        let recorded = match wanted.records {
+            [] => Ok(Vec::new()),
+            _ => self
+                .next::<Vec<i64>>("track", &mut replies)
+                .map(|names| names.into_iter().map(|name| name == 2).collect()),
+        };
+        let fetched = match wanted.orders {
+            [] => Ok(Vec::new()),
+            _ => self.next::<Vec<(usize, usize, Bytes, Option<Bytes>)>>("fetch", &mut replies),
+        };
+        let fetched = fetched.map(|jobs| {
+            let popped = |(order, at, payload, name): (usize, usize, Bytes, Option<Bytes>)| Popped {
+                order: order - 1,
+                queue: at - held.len() - 2,
+                payload,
+                name,
+            };
+            jobs.into_iter().map(popped).collect()
+        });
+        Ok(Exchanged { released, recorded, fetched })
+    }
+}

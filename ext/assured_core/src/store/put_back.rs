@@ -1,0 +1,178 @@
+//! Records on their way back into their queues: one atomic step each, or two where queues and tracking keys lie
+//! in two Redis servers.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::link::parse;
+use super::{Store, cmd, millis};
+use crate::Bytes;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::scripts;
+
+/// What became of a record that should go back to its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeued {
+    /// It is in its queue.
+    Yes,
+    /// It is no longer recorded: somebody else took care of it.
+    Gone,
+    /// Its queue's key holds something else than a list; it stays recorded.
+    Refused,
+}
+
+/// A record on its way back into a queue.
+#[derive(Clone, Debug)]
+pub struct Return {
+    /// Name of the record.
+    pub name: Bytes,
+    /// Name of the queue.
+    pub queue: Bytes,
+    /// Payload to push.
+    pub payload: Bytes,
+}
+
+impl Requeued {
+    fn from_reply(reply: i64) -> Self {
+        match reply {
+            0 => Self::Gone,
+            1 => Self::Yes,
+            _ => Self::Refused,
+        }
+    }
+}
+
+/// Who moves records back into their queues.
+#[derive(Clone, Copy)]
+enum Mover<'a> {
+    /// Somebody who has found the instance dead, known by this token.
+    Judge(&'a [u8]),
+    /// The instance itself, with its registry entry.
+    Owner(&'a str),
+}
+
+impl<'a> Mover<'a> {
+    /// The registry entry, for scripts that check whose the id is.
+    fn entry(self) -> &'a [u8] {
+        match self {
+            Self::Judge(_) => b"",
+            Self::Owner(entry) => entry.as_bytes(),
+        }
+    }
+}
+
+/// How long a verdict waits for its instance to find it.
+const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
+
+impl Store {
+    /// Puts records of a dead instance back into their queues. `None`: the instance beats, nothing was done.
+    pub fn requeue(&mut self, id: &[u8], by: &[u8], returns: &[Return]) -> Result<Option<Vec<Requeued>>> {
+        self.put_back(id, Mover::Judge(by), returns)
+    }
+
+    /// Puts records of this instance itself back into their queues.
+    pub fn give_back(&mut self, identity: &Identity, returns: &[Return]) -> Result<Vec<Requeued>> {
+        self.put_back(&identity.id, Mover::Owner(&identity.entry), returns)?
+            .ok_or_else(|| Error::reply("give back", "the owner was asked whether it is dead"))
+    }
+
+    fn put_back(&mut self, id: &[u8], mover: Mover<'_>, returns: &[Return]) -> Result<Option<Vec<Requeued>>> {
+        if returns.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        if self.queues.is_some() {
+            return self.put_back_across(id, mover, returns);
+        }
+        let mut keys = vec![
+            self.keys.jobs(id),
+            self.keys.instance(id),
+            self.keys.verdict(id),
+            self.keys.queues(),
+            self.keys.instances(),
+        ];
+        let lifetime = millis(VERDICT_LIFETIME);
+        let by = match mover {
+            Mover::Judge(by) => by,
+            Mover::Owner(_) => b"",
+        };
+        let mut args: Vec<&[u8]> = vec![by, &lifetime, id, mover.entry()];
+        for item in returns {
+            keys.extend([self.keys.job(&item.name), self.keys.queue(&item.queue)]);
+            args.extend([item.name.as_slice(), &item.queue, &item.payload]);
+        }
+        let reply: Option<Vec<i64>> = self.one("requeue", scripts::REQUEUE.call(&keys, &args))?;
+        Ok(reply.map(|queued| queued.into_iter().map(Requeued::from_reply).collect()))
+    }
+
+    /// Queues and tracking keys in two Redis servers cannot change in one step: push first, release then.
+    /// A crash in between queues a job twice, and loses none.
+    fn put_back_across(
+        &mut self,
+        id: &[u8],
+        mover: Mover<'_>,
+        returns: &[Return],
+    ) -> Result<Option<Vec<Requeued>>> {
+        let jobs = self.keys.jobs(id);
+        let mut members = cmd("SMISMEMBER", [&jobs]);
+        returns.iter().for_each(|item| {
+            members.arg(&item.name);
+        });
+        // A write that changes nothing: what cannot be released afterwards must not be pushed.
+        let writable = cmd("SREM", [&jobs, &Bytes::new()]);
+        let alive = cmd("EXISTS", [&self.keys.instance(id)]);
+        let mut replies = self.tracking.run("requeue", &[alive, writable, members])?.into_iter();
+        let alive: bool = self.next("requeue", &mut replies)?;
+        self.next::<i64>("requeue", &mut replies)?;
+        if alive && matches!(mover, Mover::Judge(_)) {
+            return Ok(None);
+        }
+        let members: Vec<bool> = self.next("requeue", &mut replies)?;
+        let mut outcomes: Vec<_> =
+            members.iter().map(|member| if *member { Requeued::Yes } else { Requeued::Gone }).collect();
+        let held: Vec<_> = (0..returns.len()).filter(|i| members[*i]).collect();
+        if held.is_empty() {
+            return Ok(Some(outcomes));
+        }
+
+        let known: Vec<_> =
+            held.iter().map(|i| cmd("SADD", [&self.keys.queues(), &returns[*i].queue])).collect();
+        let pushes: Vec<_> = held
+            .iter()
+            .map(|i| cmd("RPUSH", [&self.keys.queue(&returns[*i].queue), &returns[*i].payload]))
+            .collect();
+        let queues = self.queues.as_mut().expect("only called with a second Redis");
+        // The first batch proves the connection: the second must not be sent twice.
+        for reply in queues.run("requeue", &known)? {
+            parse::<i64>("requeue", reply)?;
+        }
+        let mut pushed = Vec::with_capacity(held.len());
+        for (i, reply) in held.into_iter().zip(queues.send("requeue", &pushes)?) {
+            match parse::<i64>("requeue", reply) {
+                Ok(_) => pushed.push(i),
+                Err(_) => outcomes[i] = Requeued::Refused,
+            }
+        }
+
+        if pushed.is_empty() {
+            return Ok(Some(outcomes));
+        }
+        let mut keys = vec![jobs, self.keys.instances()];
+        let mut args: Vec<&[u8]> = vec![id, mover.entry()];
+        for i in &pushed {
+            keys.push(self.keys.job(&returns[*i].name));
+            args.push(&returns[*i].name);
+        }
+        let mut cmds = vec![scripts::RELEASE.call(&keys, &args)];
+        if let Mover::Judge(by) = mover {
+            let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
+            verdict.arg("PX").arg(millis(VERDICT_LIFETIME));
+            cmds.push(verdict);
+        }
+        for reply in self.tracking.run("requeue", &cmds)? {
+            parse::<Value>("requeue", reply)?;
+        }
+        Ok(Some(outcomes))
+    }
+}
