@@ -11,7 +11,7 @@ SIDEKIQ_REDIS = { url: ENV.fetch("REDIS_URL") }.freeze
 Sidekiq.configure_client { |config| config.redis = SIDEKIQ_REDIS }
 Sidekiq.configure_server do |config|
   config.redis = SIDEKIQ_REDIS
-  config.options[:timeout] = ENV["SPEC_TIMEOUT"].to_f if ENV["SPEC_TIMEOUT"]
+  config.options[:poll_interval_average] = ENV["SPEC_POLL"].to_f if ENV["SPEC_POLL"]
 end
 
 module Journal

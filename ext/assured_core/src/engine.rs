@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use crate::Bytes;
 use crate::events::Events;
-use crate::fetch::{Job, Queues, Request};
+use crate::fetch::{DueRequest, Job, Queues, Request};
 use crate::heartbeat::{Farewell, Heartbeat, Outage};
 use crate::identity::SharedIdentity;
 use crate::payload;
@@ -150,6 +150,13 @@ impl Engine {
     pub fn fetch(&self, queues: &Arc<Queues>) -> Arc<Waiter<Job>> {
         let waiter = Waiter::new();
         self.pipeline.fetch(Request { queues: Arc::clone(queues), waiter: Arc::clone(&waiter) });
+        waiter
+    }
+
+    /// Asks for a job that is due. It is in flight when it arrives at the waiter, if it is assured.
+    pub fn pop_due(&self, set: &[u8]) -> Arc<Waiter<Option<Job>>> {
+        let waiter = Waiter::new();
+        self.pipeline.pop_due(DueRequest { set: set.to_vec(), waiter: Arc::clone(&waiter) });
         waiter
     }
 

@@ -70,6 +70,15 @@ pub struct Request {
     pub waiter: Arc<Waiter<Job>>,
 }
 
+/// Somebody who looks for jobs that are due.
+#[derive(Clone, Debug)]
+pub struct DueRequest {
+    /// Sidekiq's sorted set, `retry` or `schedule`.
+    pub set: Bytes,
+    /// Where the answer is waited for: no job, if none is due.
+    pub waiter: Arc<Waiter<Option<Job>>>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,6 +60,11 @@ impl Keys {
         [&self.sidekiq, b"queue:".as_slice(), name].concat()
     }
 
+    /// Sorted set of Sidekiq: `retry` or `schedule`.
+    pub fn sorted_set(&self, name: &[u8]) -> Bytes {
+        [&self.sidekiq, name].concat()
+    }
+
     /// Set: names of Sidekiq's queues.
     pub fn queues(&self) -> Bytes {
         [&self.sidekiq, b"queues".as_slice()].concat()

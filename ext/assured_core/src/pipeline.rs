@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::Bytes;
 use crate::events::Events;
-use crate::fetch::{Job, Request};
+use crate::fetch::{DueRequest, Job, Request};
 use crate::registry::{Mirrored, Registry, Token};
 use crate::threads::Alarm;
 use crate::waiter::Waiter;
@@ -44,6 +44,8 @@ enum Op {
     Release(Bytes),
     /// Put attempts back into their queues, then tell the waiter.
     GiveBack(Vec<Token>, Option<Arc<Waiter<()>>>),
+    /// Pop a job that is due.
+    PopDue(DueRequest),
     /// Put a job that is not in flight back into its queue.
     PushBack(Bytes, Arc<[u8]>),
     /// Settle records that nobody in this process knew of when the heartbeat looked.
@@ -115,6 +117,11 @@ impl Pipeline {
     pub fn fetch(&self, request: Request) {
         self.inbox.lock().requests.push_back(request);
         self.arrived.notify_one();
+    }
+
+    /// Asks for a job that is due.
+    pub fn pop_due(&self, request: DueRequest) {
+        self.put(Op::PopDue(request));
     }
 
     /// Says that a job may have arrived.

@@ -28,7 +28,8 @@ scripts! {
     BEAT = "owner" & "beat";
     CLAIM = "claim";
     DELETE_IF = "delete_if";
-    FETCH = "owner" & "fetch";
+    DUE = "owner" & "record" & "due";
+    FETCH = "owner" & "record" & "fetch";
     FORGET = "forget";
     LOCK_RENEW = "lock_renew";
     LOCK_TAKE_OVER = "lock_take_over";

@@ -173,6 +173,32 @@ impl Engine {
         })
     }
 
+    /// `pop_due(set, seconds) → [queue, payload, attempt or nil] or nil`: a job of Sidekiq's sorted set that is due.
+    pub fn pop_due(
+        ruby: &Ruby,
+        this: &Self,
+        set: RString,
+        seconds: f64,
+    ) -> Result<Option<(RString, RString, Option<Token>)>, Error> {
+        Self::enter(ruby, this, "pop a due job", |core| {
+            let waiter = core.pop_due(&bytes(set));
+            let outcome = answer(ruby, &waiter, Some(duration(seconds)));
+            // Nobody waits any more, if nothing has come.
+            let job = match &outcome {
+                Ok(Some(job)) => job.clone(),
+                _ => waiter.abandon().flatten(),
+            };
+            match (job, outcome) {
+                (Some(job), Err(raised)) => {
+                    core.return_job(job);
+                    Err(raised)
+                }
+                (job, Ok(_)) => Ok(job.map(|job| job_to_ruby(ruby, &job))),
+                (None, Err(raised)) => Err(raised),
+            }
+        })
+    }
+
     /// `find(payload) → Integer or nil`: the attempt that runs exactly this payload.
     pub fn find(ruby: &Ruby, this: &Self, payload: RString) -> Result<Option<Token>, Error> {
         Self::enter(ruby, this, "find", |core| Ok(core.find(&bytes(payload))))

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "due_jobs"
 require_relative "fetcher"
 
 module Sidekiq
@@ -18,6 +19,7 @@ module Sidekiq
           return "jobs are tracked by the middleware, because #{obstacle}" if obstacle
 
           options[:fetch] = Fetcher.new(engine, options)
+          options[:scheduled_enq] ||= DueJobs
           "jobs are tracked by assured fetch"
         end
 

@@ -14,40 +14,6 @@
 -- Returns     for each thread that got a job: its number i, position of the queue in KEYS, payload, and the
 --             record's name, or false where none was made; error TAKEN, and nothing was popped
 local jobs, instances, prefix = KEYS[1], KEYS[2], KEYS[3]
-local flag = ARGV[3]
-
--- The name is a label, so a quick look is enough where it cannot be mistaken.
-local function jid_of(payload)
-  local _, last, jid = string.find(payload, '"jid":"([^"\\]*)"')
-  if jid and not string.find(payload, '"jid":', last, true) then
-    return jid
-  end
-  local parsed, job = pcall(cjson.decode, payload)
-  if parsed and type(job) == 'table' and type(job.jid) == 'string' then
-    return job.jid
-  end
-  return ''
-end
-
--- False where Redis takes no more writes (out of memory): the job has left its queue, so it must reach the
--- caller in any case, as it would without us.
-local function record(payload, spare)
-  local name = jid_of(payload)
-  local written = name ~= '' and redis.pcall('SET', prefix .. name, payload, 'NX')
-  if not written then
-    name = name .. spare
-    written = redis.pcall('SET', prefix .. name, payload)
-  end
-  if written.err then
-    return false
-  end
-  if type(redis.pcall('SADD', jobs, name)) ~= 'number' then
-    redis.call('DEL', prefix .. name)
-    return false
-  end
-  return name
-end
-
 if not owns_registered(instances, ARGV[1], ARGV[2]) then
   return TAKEN
 end
@@ -62,8 +28,7 @@ for i = 1, (#ARGV - 3) / 2 do
       return #reply > 0 and reply or payload
     end
     if payload then
-      local name = string.find(payload, flag, 1, true) and record(payload, ARGV[2 * i + 2])
-      reply[#reply + 1] = {i, at, payload, name or false}
+      reply[#reply + 1] = {i, at, payload, record(jobs, prefix, payload, ARGV[3], ARGV[2 * i + 2])}
       break
     end
     empty[at] = true

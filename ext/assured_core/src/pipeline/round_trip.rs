@@ -7,7 +7,7 @@ use super::serve::Work;
 use super::{BUDGET, Op, Pipeline};
 use crate::Bytes;
 use crate::error::Result;
-use crate::fetch::{Job, Request};
+use crate::fetch::{DueRequest, Job, Request};
 use crate::identity::Identity;
 use crate::payload;
 use crate::registry::{Attempt, Mirrored, Registry, Token};
@@ -109,26 +109,53 @@ impl Pipeline {
         }
     }
 
+    /// Enters a job that was popped just now.
+    fn admit(&self, token: Token, queue: Bytes, payload: Arc<[u8]>, name: Option<Bytes>) -> Job {
+        let attempt = name.map(|name| {
+            self.registry.admit_recorded(token, name, queue.clone(), Arc::clone(&payload));
+            token
+        });
+        // Recorded because of a text in its arguments: not assured, and nobody's to bring back.
+        let attempt = attempt.filter(|token| {
+            let assured = payload::is_assured(&payload);
+            if !assured {
+                self.release(*token);
+            }
+            assured
+        });
+        Job { queue, payload, attempt }
+    }
+
+    /// Pops a job that is due. It belongs to the queue that its payload names.
+    pub(super) fn perform_pop_due(
+        &self,
+        store: &mut Store,
+        identity: &Identity,
+        request: &DueRequest,
+    ) -> Result<()> {
+        if request.waiter.is_abandoned() {
+            return Ok(());
+        }
+        let (token, suffix) = self.registry.reserve();
+        let popped = store.pop_due(identity, &request.set, &suffix)?;
+        let job = popped.map(|(payload, name)| {
+            let queue = payload::queue(&payload).unwrap_or_default();
+            self.admit(token, queue, payload.into(), name)
+        });
+        if let Err(Some(job)) = request.waiter.offer(job) {
+            self.return_job(job);
+        }
+        Ok(())
+    }
+
     /// Gives each job to the thread that asked, and returns the requests for which there is none.
     fn hand_out(&self, fetch: &Fetch, requests: VecDeque<Request>, jobs: &[Popped]) -> VecDeque<Request> {
         let mut waiting: Vec<_> = requests.into_iter().map(Some).collect();
         for popped in jobs {
             let queue = fetch.queues[popped.queue].clone();
             let payload: Arc<[u8]> = popped.payload.as_slice().into();
-            let attempt = popped.name.as_ref().map(|name| {
-                let token = fetch.tokens[popped.order];
-                self.registry.admit_recorded(token, name.clone(), queue.clone(), Arc::clone(&payload));
-                token
-            });
-            // Recorded because of a text in its arguments: not assured, and nobody's to bring back.
-            let attempt = attempt.filter(|token| {
-                let assured = payload::is_assured(&payload);
-                if !assured {
-                    self.release(*token);
-                }
-                assured
-            });
-            let job = Job { queue, payload, attempt };
+            let token = fetch.tokens[popped.order];
+            let job = self.admit(token, queue, payload, popped.name.clone());
             let closed = self.inbox.lock().closed;
             match waiting[popped.order].take() {
                 Some(request) if !closed => {

@@ -124,6 +124,7 @@ impl Pipeline {
                     }
                     outcome
                 }
+                Some(Op::PopDue(request)) => self.perform_pop_due(store, identity, request),
                 Some(Op::PushBack(queue, payload)) => store.push_back(queue, payload),
                 Some(Op::Strays(names)) => self.perform_strays(store, identity, names),
                 Some(Op::Flush(waiter)) => {

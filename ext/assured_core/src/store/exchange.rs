@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Store;
+use super::{Store, now};
 use crate::Bytes;
 use crate::error::Result;
 use crate::identity::Identity;
@@ -133,5 +133,22 @@ impl Store {
             jobs.into_iter().map(popped).collect()
         });
         Ok(Exchanged { released, recorded, fetched })
+    }
+
+    /// Pops the job of a sorted set that has been due longest; the name is that of its record, where one was
+    /// made.
+    pub fn pop_due(
+        &mut self,
+        identity: &Identity,
+        set: &[u8],
+        suffix: &[u8],
+    ) -> Result<Option<(Bytes, Option<Bytes>)>> {
+        let id = &identity.id;
+        let keys =
+            [self.keys.jobs(id), self.keys.instances(), self.keys.job_prefix(), self.keys.sorted_set(set)];
+        let now = now();
+        let args: [&[u8]; 5] = [id, identity.entry.as_bytes(), FLAG.as_bytes(), suffix, &now];
+        let replies = self.tracking.run_once("pop a due job", &[scripts::DUE.call(&keys, &args)])?;
+        self.next("pop a due job", &mut replies.into_iter())
     }
 }
