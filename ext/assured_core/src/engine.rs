@@ -160,6 +160,13 @@ impl Engine {
         waiter
     }
 
+    /// Moves a job that has become due into its queue, and releases it, in one step.
+    pub fn enqueue(&self, token: Token, queue: &[u8], payload: &[u8]) -> Arc<Waiter<()>> {
+        let waiter = Waiter::new();
+        self.pipeline.enqueue(token, queue.to_vec(), payload.to_vec(), Arc::clone(&waiter));
+        waiter
+    }
+
     /// Puts a job back into its queue, untouched.
     pub fn return_job(&self, job: Job) {
         self.pipeline.return_job(job);

@@ -46,6 +46,8 @@ enum Op {
     GiveBack(Vec<Token>, Option<Arc<Waiter<()>>>),
     /// Pop a job that is due.
     PopDue(DueRequest),
+    /// Move the record of a due job into this queue, with this payload.
+    Enqueue(Token, Bytes, Bytes, Arc<Waiter<()>>),
     /// Put a job that is not in flight back into its queue.
     PushBack(Bytes, Arc<[u8]>),
     /// Settle records that nobody in this process knew of when the heartbeat looked.
@@ -122,6 +124,11 @@ impl Pipeline {
     /// Asks for a job that is due.
     pub fn pop_due(&self, request: DueRequest) {
         self.put(Op::PopDue(request));
+    }
+
+    /// Moves a due job into its queue, with the payload that client middleware made of it.
+    pub fn enqueue(&self, token: Token, queue: Bytes, payload: Bytes, waiter: Arc<Waiter<()>>) {
+        self.put(Op::Enqueue(token, queue, payload, waiter));
     }
 
     /// Says that a job may have arrived.
@@ -203,6 +210,9 @@ impl Pipeline {
         let mut inbox = self.inbox.lock();
         inbox.closed = true;
         inbox.requests.clear();
+        // Nothing may wait for later any more.
+        let later: Vec<_> = inbox.later.drain(..).map(|(_, op)| op).collect();
+        inbox.ops.extend(later);
     }
 
     /// Ends the thread that serves this pipeline.

@@ -29,15 +29,15 @@ scripts! {
     CLAIM = "claim";
     DELETE_IF = "delete_if";
     DUE = "owner" & "record" & "due";
-    FETCH = "owner" & "record" & "fetch";
+    FETCH = "owner" & "drop" & "record" & "fetch";
     FORGET = "forget";
     LOCK_RENEW = "lock_renew";
     LOCK_TAKE_OVER = "lock_take_over";
     PAYLOADS = "payloads";
-    RELEASE = "owner" & "release";
+    RELEASE = "owner" & "drop" & "release";
     REQUEUE = "owner" & "requeue";
     RETIRE = "retire";
-    TRACK = "owner" & "track";
+    TRACK = "owner" & "drop" & "track";
 }
 
 impl AtomicStep {

@@ -99,7 +99,10 @@ pub fn serve(settings: &Settings, queue: &Bytes, idle: &Arc<Idle>, arrived: impl
             };
         }
         if stirred {
-            std::thread::sleep(idle.hold_back());
+            let hold_back = idle.hold_back();
+            if !hold_back.is_zero() {
+                std::thread::sleep(hold_back);
+            }
             arrived();
         }
     }

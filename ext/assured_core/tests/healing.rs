@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assured_core::error::Remedy;
 use assured_core::settings::Address;
-use assured_core::store::{Requeued, Store};
+use assured_core::store::{Requeued, Return, Store};
 use support::{
     Redis, RedisServer, commit, expiring, identity, list, names, record, set, space, text, to_queue,
 };
@@ -93,19 +93,16 @@ fn a_server_that_does_not_answer_ends_the_wait_by_timeout() {
 }
 
 #[test]
-fn a_refused_write_is_to_be_tried_again_later() {
+fn a_full_redis_takes_heartbeats_and_records_all_the_same() {
     let mut redis = Redis::own();
     let mut store = redis.store();
-    store.claim(&identity("a"), TTL).unwrap();
-    commit(&mut store, &identity("a"), &[], &[record("old", "s", "{}")]).1.unwrap();
     redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
-    let (released, recorded) =
-        commit(&mut store, &identity("a"), &names(&["old"]), &[record("j", "s", "{}")]);
-    assert_eq!(recorded.unwrap_err().remedy, Remedy::Wait);
-    released.unwrap();
-    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
-    assert_eq!(redis.dump().get("ns:jobs:a"), None);
-    assert_eq!(redis.dump().get("ns:job:j"), None, "nothing half done");
+    assert!(store.claim(&identity("a"), TTL).unwrap());
+    store.beat(&identity("a"), TTL, &[]).unwrap();
+    commit(&mut store, &identity("a"), &[], &[record("j", "s", "{}")]).1.unwrap();
+    assert_eq!(redis.dump().get("ns:job:j"), Some(&text("{}")));
+    let back = Return { name: b"j".to_vec(), queue: b"q".to_vec(), payload: b"{}".to_vec() };
+    assert_eq!(store.give_back(&identity("a"), &[back]).unwrap(), [Requeued::Yes]);
 }
 
 /// Tracking keys on one server, queues on another.

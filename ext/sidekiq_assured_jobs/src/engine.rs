@@ -199,6 +199,21 @@ impl Engine {
         })
     }
 
+    /// `enqueue(token, queue, payload, seconds) → true or false`: moves a due job into its queue.
+    pub fn enqueue(
+        ruby: &Ruby,
+        this: &Self,
+        token: Token,
+        queue: RString,
+        payload: RString,
+        seconds: f64,
+    ) -> Result<bool, Error> {
+        Self::enter(ruby, this, "enqueue", |core| {
+            let waiter = core.enqueue(token, &bytes(queue), &bytes(payload));
+            Ok(answer(ruby, &waiter, Some(duration(seconds)))?.is_some())
+        })
+    }
+
     /// `find(payload) → Integer or nil`: the attempt that runs exactly this payload.
     pub fn find(ruby: &Ruby, this: &Self, payload: RString) -> Result<Option<Token>, Error> {
         Self::enter(ruby, this, "find", |core| Ok(core.find(&bytes(payload))))

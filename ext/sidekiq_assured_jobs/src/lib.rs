@@ -28,6 +28,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("open_queues", method!(engine::Engine::open_queues, 2))?;
     engine.define_method("fetch", method!(engine::Engine::fetch, 2))?;
     engine.define_method("pop_due", method!(engine::Engine::pop_due, 2))?;
+    engine.define_method("enqueue", method!(engine::Engine::enqueue, 4))?;
     engine.define_method("release", method!(engine::Engine::release, 1))?;
     engine.define_method("find", method!(engine::Engine::find, 1))?;
     engine.define_method("give_back", method!(engine::Engine::give_back, 2))?;

@@ -1,12 +1,14 @@
 # frozen_string_literal: true
 
 require "sidekiq/scheduled"
+require_relative "engine_settings"
+require_relative "recovery_client"
 
 module Sidekiq
   module AssuredJobs
     # Takes the place of what moves Sidekiq's scheduled jobs and retries into their queues when they are due. Sidekiq
     # pops such a job and pushes it afterwards; in between a SIGKILL loses it. Here an assured job is in flight
-    # meanwhile.
+    # meanwhile, and its push and its release are one step.
     class DueJobs < Sidekiq::Scheduled::Enq
       # @param sorted_sets [Array<String>]
       # @return [void]
@@ -14,7 +16,7 @@ module Sidekiq
         sorted_sets.each do |set|
           while !@done && (due = AssuredJobs.engine.pop_due(set, AssuredJobs.track_timeout.to_f))
             _, payload, attempt = due
-            push(payload, attempt)
+            attempt ? enqueue(payload, attempt) : Sidekiq::Client.push(Sidekiq.load_json(payload))
             Sidekiq.logger.debug { "enqueued #{set}: #{payload}" }
           end
         end
@@ -22,14 +24,19 @@ module Sidekiq
 
       private
 
-      def push(payload, attempt)
-        Sidekiq::Client.push(Sidekiq.load_json(payload))
-        pushed = true
-      ensure
-        if attempt
-          engine = AssuredJobs.engine
-          pushed ? engine.release(attempt) : engine.give_back_later(attempt)
+      def enqueue(payload, attempt)
+        engine = AssuredJobs.engine
+        job = RecoveryClient.new.prepare(Sidekiq.load_json(payload))
+        if job
+          job["enqueued_at"] = EngineSettings.timestamp
+          engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)
+        else
+          # Client middleware refused it, as it may refuse any push.
+          engine.release(attempt)
         end
+        done = true
+      ensure
+        engine&.give_back_later(attempt) unless done
       end
     end
   end

@@ -33,6 +33,11 @@ module Sidekiq
         )
       end
 
+      # @return [Numeric] now, as the running Sidekiq writes it into payloads
+      def timestamp
+        ::Process.clock_gettime(::Process::CLOCK_REALTIME, INTEGER_TIMESTAMPS ? :millisecond : :float_second)
+      end
+
       # @param configuration [Configuration]
       # @return [Boolean] whether the tracking keys are in another database than Sidekiq's queues
       def second_redis?(configuration)

@@ -2,24 +2,28 @@
 
 module Sidekiq
   module AssuredJobs
-    # Takes orphans through the application's client middleware. What comes out is not pushed here: the
-    # engine pushes it and removes the record in one atomic step.
+    # Takes jobs through the application's client middleware. What comes out is not pushed here: the engine pushes
+    # it and removes the record in one atomic step.
     class RecoveryClient < Sidekiq::Client
-      # @param name [String] name of the record
+      # @param name [String] name of an orphan's record
       # @param payload [String] JSON of the orphan
       # @return [Array(String, String, String)] name, queue and payload to push
       # @return [Array(String, String)] name, and why the orphan cannot be pushed
       def decide(name, payload)
-        item = Sidekiq.load_json(payload)
-        # A job in flight is due, whatever it once was scheduled for.
-        item.delete("at")
-        @caught = nil
-        push(item)
-        return [name, "refused by client middleware"] unless @caught
-
-        [name, @caught["queue"].to_s, Sidekiq.dump_json(@caught)]
+        job = prepare(Sidekiq.load_json(payload))
+        job ? [name, job["queue"].to_s, Sidekiq.dump_json(job)] : [name, "refused by client middleware"]
       rescue StandardError => e
         [name, "#{e.class}: #{e.message}"]
+      end
+
+      # @param job [Hash] parsed payload
+      # @return [Hash, nil] what client middleware made of it; nil where it refused it
+      def prepare(job)
+        # A job in flight is due, whatever it once was scheduled for.
+        job.delete("at")
+        @caught = nil
+        push(job)
+        @caught
       end
 
       private

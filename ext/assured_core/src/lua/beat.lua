@@ -15,5 +15,7 @@ local id, entry, now, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if not owns_registered(instances, id, entry) then
   return {1, false}
 end
+-- Deleted first: see begin_writing in owner.lua.
+redis.call('DEL', heartbeat)
 redis.call('SET', heartbeat, now, 'PX', ttl)
 return {0, redis.call('GET', verdict)}

@@ -17,8 +17,10 @@ if redis.call('HGET', instances, id) ~= entry then
   if redis.call('EXISTS', heartbeat, jobs) > 0 then
     return 0
   end
-  redis.call('HSET', instances, id, entry)
+  -- Deleted first: a Redis that is out of memory lets a script go on that has written already.
   redis.call('DEL', verdict)
+  redis.call('HSET', instances, id, entry)
 end
+redis.call('DEL', heartbeat)
 redis.call('SET', heartbeat, now, 'PX', ttl)
 return 1

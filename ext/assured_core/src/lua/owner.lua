@@ -5,19 +5,28 @@ local ADOPTED = '{"version":"1.x"}'
 -- Whether the id is this process's, or nobody's.
 local function owns(instances, id, entry)
   local registered = redis.call('HGET', instances, id)
-  return not registered or registered == entry or registered == ADOPTED
+  return registered == entry or not registered or registered == ADOPTED
 end
 
 -- The same before records are made: records of an id that is not registered would be found by no sweep, and
 -- Redis may have lost the entry.
 local function owns_registered(instances, id, entry)
-  if not owns(instances, id, entry) then
+  local registered = redis.call('HGET', instances, id)
+  if registered == entry then
+    return true
+  end
+  if registered and registered ~= ADOPTED then
     return false
   end
-  if redis.call('HGET', instances, id) ~= entry then
-    redis.call('HSET', instances, id, entry)
-  end
+  redis.call('HSET', instances, id, entry)
   return true
 end
 
 local TAKEN = {err = 'TAKEN another process owns this instance id'}
+
+-- A Redis that is out of memory refuses a script's first write if it may take memory, and lets a script go on
+-- that has written already. What is written here is little, and it is what lets jobs run and memory be freed.
+local function begin_writing(jobs)
+  redis.call('SREM', jobs, '')
+end
+

@@ -1,6 +1,6 @@
 -- Puts in-flight jobs back into their queues and removes their records, in one atomic step. Serves the
--- sweep (jobs of a dead instance) and the owner itself (jobs it gives back at shutdown). Jobs go to
--- the end of the queue that is popped next: they had their turn already.
+-- sweep (jobs of a dead instance) and the owner itself (jobs it gives back, or that have become due). A job
+-- that had its turn already goes to the end of the queue that is popped next.
 --
 -- KEYS[1]      jobs:<id>       set      in-flight records
 -- KEYS[2]      instance:<id>   string   heartbeat
@@ -13,13 +13,14 @@
 -- ARGV[2]      lifetime of the verdict (milliseconds)
 -- ARGV[3]      id
 -- ARGV[4]      registry entry of the owner, or ''
--- ARGV[3i+2]   name
--- ARGV[3i+3]   queue name
--- ARGV[3i+4]   payload to push
+-- ARGV[5]      RPUSH, or LPUSH for jobs that had no turn yet
+-- ARGV[3i+3]   name
+-- ARGV[3i+4]   queue name
+-- ARGV[3i+5]   payload to push
 -- Returns      n times 1 (queued), 0 (no longer recorded here) or 2 (its queue is no list, stays recorded);
 --              false when the instance beats; error TAKEN
 local jobs, heartbeat, verdict, queues, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local by, verdict_ttl, id, entry = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local by, verdict_ttl, id, entry, push = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 if by == '' then
   if not owns(instances, id, entry) then
@@ -29,14 +30,15 @@ elseif redis.call('EXISTS', heartbeat) == 1 then
   return false
 end
 
+begin_writing(jobs)
 local reply, seen = {}, {}
 local judged = by == ''
 for i = 1, (#KEYS - 5) / 2 do
-  local name, queue, payload = ARGV[3 * i + 2], ARGV[3 * i + 3], ARGV[3 * i + 4]
+  local name, queue, payload = ARGV[3 * i + 3], ARGV[3 * i + 4], ARGV[3 * i + 5]
   reply[i] = redis.call('SISMEMBER', jobs, name)
   if reply[i] == 1 then
     -- Pushed before anything is removed: an error must not end between the two.
-    local pushed = redis.pcall('RPUSH', KEYS[2 * i + 5], payload)
+    local pushed = redis.pcall(push, KEYS[2 * i + 5], payload)
     if type(pushed) == 'number' then
       redis.call('SREM', jobs, name)
       redis.call('DEL', KEYS[2 * i + 4])

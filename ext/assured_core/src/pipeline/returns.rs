@@ -45,6 +45,22 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Moves a due job into its queue. Gone: it was given to others already.
+    pub(super) fn perform_enqueue(
+        &self,
+        store: &mut Store,
+        identity: &Identity,
+        token: Token,
+        queue: &Bytes,
+        payload: &Bytes,
+    ) -> Result<()> {
+        let Some(attempt) = self.registry.get(token) else { return Ok(()) };
+        let due = Return { name: attempt.name.clone(), queue: queue.clone(), payload: payload.clone() };
+        let outcome = store.enqueue(identity, due)?;
+        self.given_back(&attempt, outcome);
+        Ok(())
+    }
+
     fn given_back(&self, attempt: &Attempt, outcome: Requeued) {
         let name = String::from_utf8_lossy(&attempt.name);
         match outcome {

@@ -125,6 +125,13 @@ impl Pipeline {
                     outcome
                 }
                 Some(Op::PopDue(request)) => self.perform_pop_due(store, identity, request),
+                Some(Op::Enqueue(token, queue, payload, waiter)) => {
+                    let outcome = self.perform_enqueue(store, identity, *token, queue, payload);
+                    if outcome.is_ok() {
+                        waiter.answer(());
+                    }
+                    outcome
+                }
                 Some(Op::PushBack(queue, payload)) => store.push_back(queue, payload),
                 Some(Op::Strays(names)) => self.perform_strays(store, identity, names),
                 Some(Op::Flush(waiter)) => {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use redis::Cmd;
+
 use super::{Store, now};
 use crate::Bytes;
 use crate::error::Result;
@@ -67,41 +69,19 @@ pub struct Record {
 }
 
 impl Store {
-    /// Releases records, records attempts, pops jobs: all in one round trip, in this order.
+    /// Releases records, records attempts, pops jobs: all in one round trip, in this order. Releases are part of
+    /// whichever script comes with them, since calling one costs Redis more than what it does.
     pub fn exchange(&mut self, identity: &Identity, wanted: &Wanted<'_>) -> Result<Exchanged> {
-        let id = &identity.id;
-        let owner: [&[u8]; 2] = [id, identity.entry.as_bytes()];
-        let held = [self.keys.jobs(id), self.keys.instances()];
         let mut cmds = Vec::new();
-        if !wanted.releases.is_empty() {
-            let mut keys = held.to_vec();
-            keys.extend(wanted.releases.iter().map(|name| self.keys.job(name)));
-            let mut args = owner.to_vec();
-            args.extend(wanted.releases.iter().map(Vec::as_slice));
-            cmds.push(scripts::RELEASE.call(&keys, &args));
-        }
+        let mut releases = wanted.releases;
         if !wanted.records.is_empty() {
-            let mut keys = held.to_vec();
-            let mut args = owner.to_vec();
-            for record in wanted.records {
-                keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
-                args.extend([record.name.as_slice(), &record.spare, &record.payload]);
-            }
-            cmds.push(scripts::TRACK.call(&keys, &args));
+            cmds.push(self.track(identity, std::mem::take(&mut releases), wanted.records));
         }
         if !wanted.orders.is_empty() {
-            let mut keys = held.to_vec();
-            keys.push(self.keys.job_prefix());
-            keys.extend(wanted.queues.iter().map(|queue| self.keys.queue(queue)));
-            // Positions in KEYS count from 1.
-            let first = held.len() + 2;
-            let mut args: Vec<Bytes> = owner.map(<[u8]>::to_vec).to_vec();
-            args.push(FLAG.into());
-            for Order { suffix, positions } in wanted.orders {
-                let positions: Vec<_> = positions.iter().map(|at| (at + first).to_string()).collect();
-                args.extend([suffix.clone(), positions.join(",").into_bytes()]);
-            }
-            cmds.push(scripts::FETCH.call(&keys, &args));
+            cmds.push(self.fetch(identity, std::mem::take(&mut releases), wanted));
+        }
+        if !releases.is_empty() {
+            cmds.push(self.release(identity, releases));
         }
         // A fetch must not be sent twice: what the first one popped, nobody would run.
         let replies = match wanted.orders {
@@ -109,10 +89,6 @@ impl Store {
             _ => self.tracking.run_once("fetch", &cmds)?,
         };
         let mut replies = replies.into_iter();
-        let released = match wanted.releases {
-            [] => Ok(()),
-            _ => self.next::<i64>("release", &mut replies).map(drop),
-        };
         let recorded = match wanted.records {
             [] => Ok(Vec::new()),
             _ => self
@@ -123,16 +99,71 @@ impl Store {
             [] => Ok(Vec::new()),
             _ => self.next::<Vec<(usize, usize, Bytes, Option<Bytes>)>>("fetch", &mut replies),
         };
-        let fetched = fetched.map(|jobs| {
+        let first = self.first_queue(if wanted.records.is_empty() { wanted.releases.len() } else { 0 });
+        let fetched: Result<Vec<Popped>> = fetched.map(|jobs| {
             let popped = |(order, at, payload, name): (usize, usize, Bytes, Option<Bytes>)| Popped {
                 order: order - 1,
-                queue: at - held.len() - 2,
+                queue: at - first,
                 payload,
                 name,
             };
             jobs.into_iter().map(popped).collect()
         });
+        let released = if wanted.releases.is_empty() {
+            Ok(())
+        } else if !wanted.records.is_empty() {
+            recorded.as_ref().map(drop).map_err(Clone::clone)
+        } else if !wanted.orders.is_empty() {
+            fetched.as_ref().map(drop).map_err(Clone::clone)
+        } else {
+            self.next::<i64>("release", &mut replies).map(drop)
+        };
         Ok(Exchanged { released, recorded, fetched })
+    }
+
+    fn release(&self, identity: &Identity, names: &[Bytes]) -> Cmd {
+        let mut keys = vec![self.keys.jobs(&identity.id), self.keys.instances()];
+        keys.extend(names.iter().map(|name| self.keys.job(name)));
+        let mut args: Vec<&[u8]> = vec![&identity.id, identity.entry.as_bytes()];
+        args.extend(names.iter().map(Vec::as_slice));
+        scripts::RELEASE.call(&keys, &args)
+    }
+
+    fn track(&self, identity: &Identity, releases: &[Bytes], records: &[Record]) -> Cmd {
+        let (mut keys, mut args) = self.with_releases(identity, releases);
+        for record in records {
+            keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
+            args.extend([record.name.clone(), record.spare.clone(), record.payload.to_vec()]);
+        }
+        scripts::TRACK.call(&keys, &args)
+    }
+
+    fn fetch(&self, identity: &Identity, releases: &[Bytes], wanted: &Wanted<'_>) -> Cmd {
+        let (mut keys, mut args) = self.with_releases(identity, releases);
+        keys.push(self.keys.job_prefix());
+        keys.extend(wanted.queues.iter().map(|queue| self.keys.queue(queue)));
+        args.push(FLAG.into());
+        let first = self.first_queue(releases.len());
+        for Order { suffix, positions } in wanted.orders {
+            let positions: Vec<_> = positions.iter().map(|at| (at + first).to_string()).collect();
+            args.extend([suffix.clone(), positions.join(",").into_bytes()]);
+        }
+        scripts::FETCH.call(&keys, &args)
+    }
+
+    /// Where queues begin in the KEYS of `fetch.lua`, which count from 1.
+    fn first_queue(&self, releases: usize) -> usize {
+        releases + 4
+    }
+
+    /// The KEYS and ARGV with which `track.lua` and `fetch.lua` begin.
+    fn with_releases(&self, identity: &Identity, names: &[Bytes]) -> (Vec<Bytes>, Vec<Bytes>) {
+        let mut keys = vec![self.keys.jobs(&identity.id), self.keys.instances()];
+        keys.extend(names.iter().map(|name| self.keys.job(name)));
+        let count = names.len().to_string().into_bytes();
+        let mut args = vec![identity.id.clone(), identity.entry.clone().into(), count];
+        args.extend(names.iter().cloned());
+        (keys, args)
     }
 
     /// Pops the job of a sorted set that has been due longest; the name is that of its record, where one was

@@ -51,14 +51,24 @@ enum Mover<'a> {
     Judge(&'a [u8]),
     /// The instance itself, with its registry entry.
     Owner(&'a str),
+    /// The same, for jobs that have become due.
+    Poller(&'a str),
 }
 
 impl<'a> Mover<'a> {
+    /// How jobs get into their queue: those that had their turn are next again.
+    fn push(self) -> &'static str {
+        match self {
+            Self::Judge(_) | Self::Owner(_) => "RPUSH",
+            Self::Poller(_) => "LPUSH",
+        }
+    }
+
     /// The registry entry, for scripts that check whose the id is.
     fn entry(self) -> &'a [u8] {
         match self {
             Self::Judge(_) => b"",
-            Self::Owner(entry) => entry.as_bytes(),
+            Self::Owner(entry) | Self::Poller(entry) => entry.as_bytes(),
         }
     }
 }
@@ -78,6 +88,15 @@ impl Store {
             .ok_or_else(|| Error::reply("give back", "the owner was asked whether it is dead"))
     }
 
+    /// Moves the record of a job that has become due into the queue, with the payload that client middleware made
+    /// of it.
+    pub fn enqueue(&mut self, identity: &Identity, due: Return) -> Result<Requeued> {
+        let outcomes = self.put_back(&identity.id, Mover::Poller(&identity.entry), &[due])?;
+        outcomes
+            .and_then(|outcomes| outcomes.first().copied())
+            .ok_or_else(|| Error::reply("enqueue", "no outcome"))
+    }
+
     fn put_back(&mut self, id: &[u8], mover: Mover<'_>, returns: &[Return]) -> Result<Option<Vec<Requeued>>> {
         if returns.is_empty() {
             return Ok(Some(Vec::new()));
@@ -95,9 +114,9 @@ impl Store {
         let lifetime = millis(VERDICT_LIFETIME);
         let by = match mover {
             Mover::Judge(by) => by,
-            Mover::Owner(_) => b"",
+            Mover::Owner(_) | Mover::Poller(_) => b"",
         };
-        let mut args: Vec<&[u8]> = vec![by, &lifetime, id, mover.entry()];
+        let mut args: Vec<&[u8]> = vec![by, &lifetime, id, mover.entry(), mover.push().as_bytes()];
         for item in returns {
             keys.extend([self.keys.job(&item.name), self.keys.queue(&item.queue)]);
             args.extend([item.name.as_slice(), &item.queue, &item.payload]);
@@ -140,7 +159,7 @@ impl Store {
             held.iter().map(|i| cmd("SADD", [&self.keys.queues(), &returns[*i].queue])).collect();
         let pushes: Vec<_> = held
             .iter()
-            .map(|i| cmd("RPUSH", [&self.keys.queue(&returns[*i].queue), &returns[*i].payload]))
+            .map(|i| cmd(mover.push(), [&self.keys.queue(&returns[*i].queue), &returns[*i].payload]))
             .collect();
         let queues = self.queues.as_mut().expect("only called with a second Redis");
         // The first batch proves the connection: the second must not be sent twice.

@@ -1,0 +1,74 @@
+//! Stands between an engine and Redis, and loses a reply when told to: the command was executed, and nobody
+//! hears of it.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use assured_core::payload::FLAG;
+
+/// A port that leads to Redis.
+pub struct LossyProxy {
+    pub port: u16,
+    lose: Arc<AtomicBool>,
+}
+
+impl LossyProxy {
+    /// Its threads end with the connections that they serve.
+    pub fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let lose = Arc::new(AtomicBool::new(false));
+        let shared = Arc::clone(&lose);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                // Refused when the test is over and its Redis gone: then so is the client.
+                if let Ok(server) = TcpStream::connect(("127.0.0.1", target)) {
+                    connect(client, server, &shared);
+                }
+            }
+        });
+        Self { port, lose }
+    }
+
+    /// The next fetch is executed and its reply lost; the connection ends.
+    pub fn lose_next_fetch(&self) {
+        self.lose.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has happened.
+    pub fn has_lost(&self) -> bool {
+        !self.lose.load(Ordering::SeqCst)
+    }
+}
+
+fn connect(client: TcpStream, server: TcpStream, lose: &Arc<AtomicBool>) {
+    let cut = Arc::new(AtomicBool::new(false));
+    let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    let (lose, cutting) = (Arc::clone(lose), Arc::clone(&cut));
+    thread::spawn(move || {
+        copy(from_client, to_server, |bytes| {
+            // Nothing but a fetch names the flag unescaped.
+            let fetch = bytes.windows(FLAG.len()).any(|text| text == FLAG.as_bytes());
+            if fetch && lose.swap(false, Ordering::SeqCst) {
+                cutting.store(true, Ordering::SeqCst);
+            }
+            true
+        });
+    });
+    thread::spawn(move || copy(server, client, |_| !cut.load(Ordering::SeqCst)));
+}
+
+/// Copies while `go_on` says so, then closes both ends.
+fn copy(mut from: TcpStream, mut to: TcpStream, go_on: impl Fn(&[u8]) -> bool) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(size @ 1..) = from.read(&mut buffer) {
+        if !go_on(&buffer[..size]) || to.write_all(&buffer[..size]).is_err() {
+            break;
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}

@@ -1,0 +1,74 @@
+# frozen_string_literal: true
+
+# The same application with the gem, and what may stand in the way of its fetcher.
+
+require "delegate"
+require "sidekiq/fetch"
+require_relative "app"
+require_relative "fetch_jobs"
+
+# Ends its own thread when it runs for the first time.
+class ThreadKillingJob
+  include Sidekiq::Job
+  include Sidekiq::AssuredJobs::Worker
+
+  def perform(key)
+    Journal.start(key)
+    Thread.current.kill if Sidekiq.redis { |redis| redis.hget("journal:started", key) } == "1"
+    Journal.finish(key)
+  end
+end
+
+class AssuredFileJob < FileJob
+  include Sidekiq::AssuredJobs::Worker
+end
+
+# As ActiveJob does it: the class that Sidekiq sees runs another one.
+class WrapperJob
+  include Sidekiq::Job
+
+  def perform(key, seconds)
+    PlainJob.new.perform(key, seconds)
+  end
+end
+
+# What other fetchers have in common.
+module CountingFetch
+  def retrieve_work
+    Sidekiq.redis { |redis| redis.incr("fetches") }
+    super
+  end
+end
+
+# A fetcher that inherits from Sidekiq's.
+class InheritingFetch < Sidekiq::BasicFetch
+  include CountingFetch
+end
+
+# A fetcher that has nothing to do with Sidekiq's but its duties.
+class ForeignFetch < SimpleDelegator
+  def initialize(options)
+    super(InheritingFetch.new(options))
+  end
+end
+
+# As gems do that pause queues.
+module QueuesChanged
+  private
+
+  def queues_cmd
+    Sidekiq.redis { |redis| redis.incr("fetches") }
+    super
+  end
+end
+
+case ENV.fetch("SPEC_FETCH", nil)
+when "code" then Sidekiq::AssuredJobs.configure { |config| config.fetch = false }
+when "retrieve_work" then Sidekiq::BasicFetch.prepend(CountingFetch)
+when "queues_cmd" then Sidekiq::BasicFetch.prepend(QueuesChanged)
+when "inheriting", "foreign"
+  Sidekiq.configure_server do |config|
+    fetch = ENV["SPEC_FETCH"] == "foreign" ? ForeignFetch : InheritingFetch
+    config.options[:fetch] = fetch.new(config.options.merge(queues: ["default"]))
+  end
+end

@@ -1,0 +1,49 @@
+# frozen_string_literal: true
+
+# Jobs for the specs of fetching. An application without the gem has them, too, to compare with.
+
+require "digest"
+require "json"
+require "sidekiq"
+
+# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
+Redis.sadd_returns_boolean = false
+
+# Writes down what it was given.
+class EchoJob
+  include Sidekiq::Job
+  include Sidekiq::AssuredJobs::Worker if defined?(Sidekiq::AssuredJobs::Worker)
+
+  def perform(*args)
+    digest = Digest::SHA256.hexdigest(JSON.generate(args))
+    Sidekiq.redis { |redis| redis.rpush("journal:echo", "#{jid.inspect} #{digest}") }
+  end
+end
+
+# Writes down in which order jobs start.
+class OrderJob
+  include Sidekiq::Job
+
+  def perform(key)
+    Sidekiq.redis { |redis| redis.rpush("journal:order", key) }
+  end
+end
+
+# Writes down when it starts.
+class StampJob
+  include Sidekiq::Job
+
+  def perform(key)
+    now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    Sidekiq.redis { |redis| redis.hset("journal:stamps", key, now) }
+  end
+end
+
+# Needs no Redis.
+class FileJob
+  include Sidekiq::Job
+
+  def perform(path, text)
+    File.open(path, "a") { |file| file.write("#{text}\n") }
+  end
+end
