@@ -14,24 +14,37 @@ Sidekiq.logger.level = Logger::WARN
 
 module Bench
   NAMESPACE = "sidekiq_assured_jobs"
+  KINDS = { Integer => ["N", Integer], Array => ["N,N", Array] }.freeze
 
   module_function
 
   # @param banner [String] what the benchmark measures
-  # @param defaults [Hash{Symbol => Integer}] options and their default values
+  # @param defaults [Hash{Symbol => Object}] options and their default values: a number, a list of numbers, or false
+  #   for a flag
   # @param help [Hash{Symbol => String}] a line on each option
-  # @return [Hash{Symbol => Integer}]
+  # @yieldparam parser [OptionParser] for options of another kind
+  # @yieldparam given [Hash] where these go
+  # @return [Hash{Symbol => Object}]
   def options(banner, defaults, help)
     given = defaults.dup
     OptionParser.new do |parser|
       parser.banner = "Usage: bench/#{File.basename($PROGRAM_NAME)} [options]\n\n#{banner}\n\n"
       defaults.each do |name, value|
-        kind = value.is_a?(Integer) ? ["N", Integer] : []
-        flag = "--#{name.to_s.tr("_", "-")} #{kind.first}".strip
-        parser.on(flag, *kind.drop(1), "#{help.fetch(name)} (default: #{value})") { |v| given[name] = v }
+        placeholder, type = KINDS[value.class]
+        flag = "--#{name.to_s.tr("_", "-")} #{placeholder}".strip
+        parser.on(flag, *type, describe(help.fetch(name), value)) { |v| given[name] = numbers(v) }
       end
+      yield parser, given if block_given?
     end.parse!
     given
+  end
+
+  def numbers(value)
+    value.is_a?(Array) ? value.map { |text| Integer(text) } : value
+  end
+
+  def describe(text, default)
+    default == [] ? text : "#{text} (default: #{Array(default).join(",")})"
   end
 
   # @yieldparam server [RedisServer] a private one, gone after the block

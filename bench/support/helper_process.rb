@@ -10,6 +10,11 @@ class HelperProcess
     raise "#{script} did not start" unless @io.gets == "ready\n"
   end
 
+  # @return [String] the next line that the process prints
+  def line
+    @io.gets.chomp
+  end
+
   # @return [void]
   def go
     @io.puts("go")

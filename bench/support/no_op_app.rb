@@ -16,7 +16,7 @@ Sidekiq.configure_server do |config|
   config.logger.level = Logger::WARN unless ENV["BENCH_LOG"]
 end
 
-# Notes time and processor time of this process at the first and the last counted job.
+# Notes time, processor time of this process and what Redis counts at the first and the last counted job.
 module Count
   FIRST = ENV.fetch("BENCH_FIRST", "0").to_i
   LAST = ENV.fetch("BENCH_LAST", "0").to_i
@@ -27,20 +27,27 @@ module Count
     def add
       done = (@done += 1)
       case done
-      when FIRST then @first = clocks
-      when LAST then report(clocks)
+      when FIRST then @first = note
+      when LAST then report(note)
       end
     end
 
     private
 
-    def clocks
-      [Process::CLOCK_MONOTONIC, Process::CLOCK_PROCESS_CPUTIME_ID].map { |clock| Process.clock_gettime(clock) }
+    def note
+      clocks = { seconds: Process::CLOCK_MONOTONIC, cpu: Process::CLOCK_PROCESS_CPUTIME_ID }
+      figures = clocks.transform_values { |clock| Process.clock_gettime(clock) }
+      info = Sidekiq.redis(&:info)
+      figures.merge(
+        redis_cpu: info["used_cpu_user"].to_f + info["used_cpu_sys"].to_f,
+        commands: info["total_commands_processed"].to_i, reads: info["total_reads_processed"].to_i
+      )
     end
 
     def report(last)
-      seconds, cpu = last.zip(@first).map { |after, before| after - before }
-      Sidekiq.redis { |redis| redis.set("bench:result", JSON.generate(seconds:, cpu:)) }
+      figures = last.to_h { |name, after| [name, after - @first.fetch(name)] }
+      figures[:fetcher] = (Sidekiq.respond_to?(:[]) ? Sidekiq : Sidekiq.options)[:fetch].class.name
+      Sidekiq.redis { |redis| redis.set("bench:result", JSON.generate(figures)) }
     end
   end
 end
@@ -50,6 +57,17 @@ class NoOpJob
   include Sidekiq::AssuredJobs::Worker if ENV["BENCH_GEM"] == "assured"
 
   def perform(*)
+    Count.add
+  end
+end
+
+# A job that waits for something else, as most do.
+class MillisecondJob
+  include Sidekiq::Worker
+  include Sidekiq::AssuredJobs::Worker if ENV["BENCH_GEM"] == "assured"
+
+  def perform(*)
+    sleep 0.001
     Count.add
   end
 end
