@@ -11,7 +11,6 @@ Gem::Specification.new do |spec|
     Records which jobs a Sidekiq process has in hand. When a process dies (SIGKILL, out of memory, lost pod),
     another one puts its jobs back into their queues. A Ruby layer over a native extension in Rust.
   TEXT
-  spec.homepage = "https://github.com/sidekiq-assured-jobs/sidekiq-assured-jobs"
   spec.license = "MIT"
   spec.required_ruby_version = ">= 3.1"
 

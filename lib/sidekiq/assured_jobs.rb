@@ -14,9 +14,11 @@ require_relative "assured_jobs/worker"
 module Sidekiq
   # Brings back the jobs of killed Sidekiq processes. Include {Worker} in the job classes that matter.
   #
-  # Where a job travels: {Middleware} tracks and releases it through the engine ({Native}, in Rust). {Lifecycle}
-  # starts and ends the engine, {PushBack} returns jobs at a hard shutdown, {EventLoop} and {RecoveryClient}
-  # do what only Ruby can do when another process's jobs are recovered.
+  # Where a job travels: {WayIn} puts {Fetcher} in the place of Sidekiq's own, which gets jobs from the engine
+  # ({Native}, in Rust), recorded as in flight already. Where another fetcher stays, {WorkInHand} has them recorded, and
+  # {Middleware} waits for that. {DueJobs} brings retries and scheduled jobs into their queues. {Lifecycle} starts and
+  # ends the engine, {PushBack} returns jobs at a hard shutdown, {EventLoop} and {RecoveryClient} do what only Ruby
+  # can do when another process's jobs are recovered.
   module AssuredJobs
     @configuration = Configuration.new
     @lifecycle = Lifecycle.new(-> { @configuration })

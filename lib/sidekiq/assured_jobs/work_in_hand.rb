@@ -46,6 +46,9 @@ module Sidekiq
 
         @engine = AssuredJobs.engine
         @attempt = @engine.track_if_assured(work.queue_name, work.job)
+      rescue Error => e
+        # Sidekiq does not hold the job yet: an exception here would lose it.
+        AssuredJobs.logger.error { "AssuredJobs: a job runs unrecorded: #{e.message}" }
       end
 
       # Waits until the job is recorded, if it is not yet.
