@@ -26,7 +26,8 @@ module Sidekiq
 
       def enqueue(payload, attempt)
         engine = AssuredJobs.engine
-        job = RecoveryClient.new.prepare(Sidekiq.load_json(payload))
+        @client ||= RecoveryClient.new
+        job = @client.prepare(Sidekiq.load_json(payload))
         if job
           job["enqueued_at"] = EngineSettings.timestamp
           engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)

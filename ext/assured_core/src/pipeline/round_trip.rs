@@ -151,12 +151,12 @@ impl Pipeline {
     /// Gives each job to the thread that asked, and returns the requests for which there is none.
     fn hand_out(&self, fetch: &Fetch, requests: VecDeque<Request>, jobs: &[Popped]) -> VecDeque<Request> {
         let mut waiting: Vec<_> = requests.into_iter().map(Some).collect();
+        let closed = self.inbox.lock().closed;
         for popped in jobs {
             let queue = fetch.queues[popped.queue].clone();
             let payload: Arc<[u8]> = popped.payload.as_slice().into();
             let token = fetch.tokens[popped.order];
             let job = self.admit(token, queue, payload, popped.name.clone());
-            let closed = self.inbox.lock().closed;
             match waiting[popped.order].take() {
                 Some(request) if !closed => {
                     if let Err(job) = request.waiter.offer(job) {

@@ -81,7 +81,7 @@ impl Store {
             cmds.push(self.fetch(identity, std::mem::take(&mut releases), wanted));
         }
         if !releases.is_empty() {
-            cmds.push(self.release(identity, releases));
+            cmds.push(self.release(&identity.id, identity.entry.as_bytes(), releases));
         }
         // A fetch must not be sent twice: what the first one popped, nobody would run.
         let replies = match wanted.orders {
@@ -121,10 +121,11 @@ impl Store {
         Ok(Exchanged { released, recorded, fetched })
     }
 
-    fn release(&self, identity: &Identity, names: &[Bytes]) -> Cmd {
-        let mut keys = vec![self.keys.jobs(&identity.id), self.keys.instances()];
+    /// `entry` is the owner's registry entry, or empty for somebody who has put a dead instance's jobs back.
+    pub(super) fn release(&self, id: &[u8], entry: &[u8], names: &[Bytes]) -> Cmd {
+        let mut keys = vec![self.keys.jobs(id), self.keys.instances()];
         keys.extend(names.iter().map(|name| self.keys.job(name)));
-        let mut args: Vec<&[u8]> = vec![&identity.id, identity.entry.as_bytes()];
+        let mut args = vec![id, entry];
         args.extend(names.iter().map(Vec::as_slice));
         scripts::RELEASE.call(&keys, &args)
     }

@@ -177,13 +177,8 @@ impl Store {
         if pushed.is_empty() {
             return Ok(Some(outcomes));
         }
-        let mut keys = vec![jobs, self.keys.instances()];
-        let mut args: Vec<&[u8]> = vec![id, mover.entry()];
-        for i in &pushed {
-            keys.push(self.keys.job(&returns[*i].name));
-            args.push(&returns[*i].name);
-        }
-        let mut cmds = vec![scripts::RELEASE.call(&keys, &args)];
+        let names: Vec<_> = pushed.iter().map(|i| returns[*i].name.clone()).collect();
+        let mut cmds = vec![self.release(id, mover.entry(), &names)];
         if let Mover::Judge(by) = mover {
             let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
             verdict.arg("PX").arg(millis(VERDICT_LIFETIME));
