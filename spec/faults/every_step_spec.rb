@@ -9,7 +9,7 @@ RSpec.describe "A process that is killed at any command it sends" do
   end
 
   it "is killed before and after every step of a job's life" do
-    steps = ["pipeline: fetch", "pipeline: release", "pipeline: due", "pipeline: requeue", "sidekiq: zadd retry",
+    steps = ["fetch: fetch", "pipeline: release", "pipeline: due", "pipeline: requeue", "sidekiq: zadd retry",
              "sweep: requeue", "heartbeat: retire"]
 
     killed = @killed.map { |life| [life.step.name, life.instant] }

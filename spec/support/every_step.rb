@@ -49,7 +49,7 @@ class EveryStep
   def steps(whole)
     whole.counts.flat_map do |name, count|
       # What the engine sends together varies a little.
-      count += 1 if name.start_with?("pipeline")
+      count += 1 if name.start_with?("pipeline", "fetch")
       (1..count).map { |number| CommandProxy::Step.new(name, number) }
     end
   end

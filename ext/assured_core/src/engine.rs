@@ -1,6 +1,6 @@
 //! The engine: owns the threads and connects the parts. This is the door through which Ruby comes in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -35,7 +35,12 @@ pub struct Engine {
     alarms: Alarms,
     farewell: Arc<Farewell>,
     sweeps: Arc<Mutex<Vec<Arc<Waiter<Answer>>>>>,
+    lanes: Once,
 }
+
+/// How many fetches may be under way at once. While one is, threads that ask would wait for its end and then for a round
+/// trip more; with more than a few, round trips carry too little to be worth their price.
+const LANES: usize = 3;
 
 #[derive(Default)]
 struct Alarms {
@@ -62,6 +67,7 @@ impl Engine {
             alarms,
             farewell: Arc::default(),
             sweeps: Arc::default(),
+            lanes: Once::new(),
             registry,
             events,
             settings,
@@ -109,6 +115,16 @@ impl Engine {
         });
     }
 
+    fn spawn_lane(&self) {
+        let settings = Arc::clone(&self.settings);
+        let pipeline = Arc::clone(&self.pipeline);
+        let identity = Arc::clone(&self.identity);
+        let outage = Arc::clone(&self.outage);
+        spawn("saj-fetch", Arc::clone(&self.events), move || {
+            pipeline.serve_fetches(Store::new(&settings, "fetch"), &identity, &outage);
+        });
+    }
+
     fn spawn_sweeper(&self, periodic: bool) {
         let sweeper = Sweeper {
             settings: Arc::clone(&self.settings),
@@ -136,6 +152,7 @@ impl Engine {
 
     /// Begins to watch queues, so that threads may fetch from them.
     pub fn open_queues(&self, queues: Queues) -> Arc<Queues> {
+        self.lanes.call_once(|| (0..LANES).for_each(|_| self.spawn_lane()));
         for queue in queues.names.clone() {
             let settings = Arc::clone(&self.settings);
             let pipeline = Arc::clone(&self.pipeline);

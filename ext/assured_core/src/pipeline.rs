@@ -1,15 +1,17 @@
-//! Mirrors the registry to Redis, and gets jobs from it. One thread serves all Ruby threads: what waits
-//! together goes in one round trip (group commit).
+//! Mirrors the registry to Redis, and gets jobs from it, for all Ruby threads: what waits together goes in one
+//! round trip (group commit). One thread does the ops, in order; a few lanes fetch, so that a thread that asks for
+//! a job while a round trip is under way need not wait for the next one.
 
+mod fetch;
+mod record;
 mod returns;
-mod round_trip;
 mod serve;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::Bytes;
 use crate::events::Events;
@@ -35,13 +37,12 @@ const LATER: Duration = Duration::from_secs(1);
 /// Longest wait between two tries while Redis is away.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// What the pipeline does for others, in the order in which it was asked.
+/// What the pipeline does for others, in the order in which it was asked, and never while a fetch is under way:
+/// then Redis holds records that the registry does not know of yet.
 #[derive(Debug)]
 enum Op {
     /// Record an attempt, then tell its thread.
     Track(Token),
-    /// Remove the record of this name, if it is ours.
-    Release(Bytes),
     /// Put attempts back into their queues, then tell the waiter.
     GiveBack(Vec<Token>, Option<Arc<Waiter<()>>>),
     /// Pop a job that is due.
@@ -56,7 +57,7 @@ enum Op {
     Flush(Arc<Waiter<()>>),
 }
 
-/// The pipeline's inbox. Locks are taken in the order inbox, registry.
+/// The pipeline's inbox. Locks are taken in the order fetching, inbox, registry.
 #[derive(Debug)]
 pub struct Pipeline {
     registry: Arc<Registry>,
@@ -65,15 +66,24 @@ pub struct Pipeline {
     idle: Arc<Idle>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
+    /// Wakes a lane.
+    wanted: Condvar,
+    /// Ends the pauses after failures.
+    halted: Condvar,
+    /// Held for reading while a fetch is under way, for writing while ops are done.
+    fetching: RwLock<()>,
 }
 
 #[derive(Debug, Default)]
 struct Inbox {
     ops: VecDeque<Op>,
+    /// Names of records to remove. They go with whichever round trip leaves first: nobody else takes a name
+    /// before its release is acknowledged.
+    releases: VecDeque<Bytes>,
     requests: VecDeque<Request>,
     /// Not before their time.
     later: Vec<(Instant, Op)>,
-    /// While nothing but releases is there: when they must go, ride or no ride.
+    /// When the releases must go, ride or no ride.
     leave_at: Option<Instant>,
     /// The pipeline sleeps and has no releases to wake up for.
     asleep: bool,
@@ -91,9 +101,18 @@ impl Inbox {
         self.ops.extend(due.into_iter().map(|(_, op)| op));
     }
 
-    /// Whether all that is to be done may wait for company.
-    fn only_releases(&self) -> bool {
-        self.ops.len() < BATCH && self.ops.iter().all(|op| matches!(op, Op::Release(_)))
+    /// Threads that found nothing for a while ask anew.
+    fn forget_abandoned(&mut self) {
+        self.requests.retain(|request| !request.waiter.is_abandoned());
+    }
+
+    /// Takes the releases of one round trip.
+    fn take_releases(&mut self) -> Vec<Bytes> {
+        let count = self.releases.len().min(BATCH);
+        if count == self.releases.len() {
+            self.leave_at = None;
+        }
+        self.releases.drain(..count).collect()
     }
 }
 
@@ -107,6 +126,9 @@ impl Pipeline {
             idle: Arc::default(),
             inbox: Mutex::default(),
             arrived: Condvar::new(),
+            wanted: Condvar::new(),
+            halted: Condvar::new(),
+            fetching: RwLock::default(),
         }
     }
 
@@ -117,8 +139,12 @@ impl Pipeline {
 
     /// Asks for a job. While the queues are known to be empty the request waits without a round trip.
     pub fn fetch(&self, request: Request) {
-        self.inbox.lock().requests.push_back(request);
-        self.arrived.notify_one();
+        let mut inbox = self.inbox.lock();
+        inbox.forget_abandoned();
+        inbox.requests.push_back(request);
+        if !self.idle.is_idle() {
+            self.wanted.notify_one();
+        }
     }
 
     /// Asks for a job that is due.
@@ -133,10 +159,10 @@ impl Pipeline {
 
     /// Says that a job may have arrived.
     pub fn stir(&self) {
-        // Under the lock: between the pipeline's look at the inbox and its sleep nobody may stir.
+        // Under the lock: between a lane's look at the inbox and its sleep nobody may stir.
         let _inbox = self.inbox.lock();
         self.idle.stir();
-        self.arrived.notify_one();
+        self.wanted.notify_one();
     }
 
     /// Asks for an attempt to be recorded; [`Attempt::recorded`] is told when Redis has acknowledged it. A
@@ -155,22 +181,17 @@ impl Pipeline {
 
     /// Ends an attempt: its record goes away, without anybody waiting for it.
     pub fn release(&self, token: Token) {
-        // Under the lock until the op is queued: the name is free for another attempt from the moment of
-        // its removal, and that one's op must come second.
-        let mut inbox = self.inbox.lock();
         let Some(attempt) = self.registry.remove(token) else { return };
-        match attempt.mirrored {
+        let names = match attempt.mirrored {
             Mirrored::Not | Mirrored::Lost => return,
-            Mirrored::Yes => {}
             // It may stand under either name, or under none.
-            Mirrored::Unknown if attempt.name != attempt.spare => {
-                inbox.ops.push_back(Op::Release(attempt.spare));
-            }
-            Mirrored::Unknown => {}
-        }
-        inbox.ops.push_back(Op::Release(attempt.name));
+            Mirrored::Unknown if attempt.name != attempt.spare => vec![attempt.spare, attempt.name],
+            Mirrored::Unknown | Mirrored::Yes => vec![attempt.name],
+        };
+        let mut inbox = self.inbox.lock();
+        inbox.releases.extend(names);
         inbox.leave_at.get_or_insert_with(|| Instant::now() + RIDE);
-        if inbox.asleep {
+        if inbox.asleep || inbox.releases.len() >= BATCH {
             self.arrived.notify_one();
         }
     }
@@ -215,10 +236,12 @@ impl Pipeline {
         inbox.ops.extend(later);
     }
 
-    /// Ends the thread that serves this pipeline.
+    /// Ends the threads that serve this pipeline.
     pub fn stop(&self) {
         self.inbox.lock().stopped = true;
         self.arrived.notify_all();
+        self.wanted.notify_all();
+        self.halted.notify_all();
     }
 
     fn put(&self, op: Op) {

@@ -55,6 +55,7 @@ pub struct Registry {
 struct State {
     last: Token,
     attempts: HashMap<Token, Attempt>,
+    /// Names of records: those of the attempts held, and those whose release Redis has not acknowledged yet.
     names: HashMap<Bytes, Token>,
     released: VecDeque<(Bytes, u64)>,
 }
@@ -70,6 +71,10 @@ impl State {
             self.names.remove(&attempt.name);
         }
         Some(attempt)
+    }
+
+    fn holds(&self, name: &[u8]) -> bool {
+        self.names.get(name).is_some_and(|token| self.attempts.contains_key(token))
     }
 
     fn remember(&mut self, released: Bytes, print: u64) {
@@ -187,11 +192,17 @@ impl Registry {
         state.names.insert(spare, token);
     }
 
-    /// Takes an attempt out whose job has ended, and remembers its record for a while.
+    /// Takes an attempt out whose job has ended, and remembers its record for a while. A name that Redis may know
+    /// stays taken until [`Registry::free`]: releases overtake tracks, and must never remove a later attempt's
+    /// record.
     pub fn remove(&self, token: Token) -> Option<Attempt> {
         let mut state = self.state.lock();
-        let attempt = state.take(token)?;
-        if matches!(attempt.mirrored, Mirrored::Yes | Mirrored::Unknown) {
+        let known = |attempt: &Attempt| matches!(attempt.mirrored, Mirrored::Yes | Mirrored::Unknown);
+        let attempt = match known(state.attempts.get(&token)?) {
+            true => state.attempts.remove(&token)?,
+            false => state.take(token)?,
+        };
+        if known(&attempt) {
             let print = fingerprint(&attempt.payload);
             state.remember(attempt.name.clone(), print);
             // A track whose first reply was lost may have left a record of this name, too.
@@ -200,6 +211,16 @@ impl Registry {
             }
         }
         Some(attempt)
+    }
+
+    /// Notes that the records of these names are gone from Redis, except those that were made anew meanwhile.
+    pub fn free(&self, names: &[Bytes]) {
+        let mut state = self.state.lock();
+        for name in names {
+            if !state.holds(name) {
+                state.names.remove(name);
+            }
+        }
     }
 
     /// Takes an attempt out whose job has not ended: it is in its queue again, or somebody else's.
@@ -222,7 +243,7 @@ impl Registry {
     /// Whether some attempt has, or may have, a record of this name.
     pub fn knows(&self, name: &[u8]) -> bool {
         let state = self.state.lock();
-        state.names.contains_key(name) || state.attempts.values().any(|attempt| attempt.spare == name)
+        state.holds(name) || state.attempts.values().any(|attempt| attempt.spare == name)
     }
 
     /// Whether an attempt with this record, name and payload both, ended lately. The name alone does not tell:
@@ -270,6 +291,31 @@ mod tests {
         assert_eq!(registry.get(second).unwrap().name, b"j~n.2");
         registry.remove(first);
         assert_eq!(registry.get(registry.admit(b"j", b"q", b"{3}")).unwrap().name, b"j");
+    }
+
+    #[test]
+    fn a_name_is_free_when_redis_has_acknowledged_its_release() {
+        let registry = Registry::new("n");
+        let first = registry.admit(b"j", b"q", b"{1}");
+        registry.send(first);
+        registry.remove(first);
+        assert!(!registry.knows(b"j"));
+        let second = registry.admit(b"j", b"q", b"{2}");
+        assert_eq!(registry.get(second).unwrap().name, b"j~n.2");
+        registry.free(&[b"j".to_vec()]);
+        assert_eq!(registry.get(registry.admit(b"j", b"q", b"{3}")).unwrap().name, b"j");
+    }
+
+    #[test]
+    fn a_name_that_a_fetch_took_meanwhile_stays_taken() {
+        let registry = Registry::new("n");
+        let (first, _) = registry.reserve();
+        registry.admit_recorded(first, b"j".to_vec(), b"q".to_vec(), b"{1}"[..].into());
+        registry.remove(first);
+        let (second, _) = registry.reserve();
+        registry.admit_recorded(second, b"j".to_vec(), b"q".to_vec(), b"{2}"[..].into());
+        registry.free(&[b"j".to_vec()]);
+        assert!(registry.knows(b"j"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod exchange;
 mod link;
 mod put_back;
 
-pub use exchange::{Exchanged, Order, Popped, Record, Wanted};
+pub use exchange::{Order, Popped, Record};
 pub use put_back::{Requeued, Return};
 
 use std::collections::HashSet;

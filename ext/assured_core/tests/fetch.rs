@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine;
-use assured_core::error::Remedy;
+use assured_core::error::{Remedy, Result};
 use assured_core::fetch::{Job, Queues};
 use assured_core::settings::{Address, Settings};
-use assured_core::store::{Exchanged, Order, Popped, Store, Wanted};
+use assured_core::store::{Order, Popped, Store};
 use assured_core::waiter::{Waiter, Woken};
 use lossy_proxy::LossyProxy;
 use support::{DEADLINE, ENTRY, Redis, Space, eventually, hash, identity, list, names, set, space, text};
@@ -51,17 +51,20 @@ fn popped(order: usize, queue: usize, payload: &str, name: Option<&str>) -> Popp
     Popped { order, queue, payload: payload.into(), name: name.map(Into::into) }
 }
 
-fn exchange(store: &mut Store, queues: &[&str], orders: &[Order], releases: &[&str]) -> Exchanged {
-    let (queues, releases) = (names(queues), names(releases));
-    let wanted = Wanted { queues: &queues, orders, releases: &releases, ..Wanted::default() };
-    store.exchange(&identity("a"), &wanted).unwrap()
+fn fetch_from(
+    store: &mut Store,
+    queues: &[&str],
+    orders: &[Order],
+    releases: &[&str],
+) -> Result<Vec<Popped>> {
+    store.fetch(&identity("a"), &names(releases), &names(queues), orders)
 }
 
 /// What each of `orders` gets from `seeded`, and the key space afterwards.
 fn fetch(seeded: &Space, names: &[&str], orders: &[Order]) -> (Vec<Popped>, Space) {
     let mut redis = Redis::shared();
     redis.seed(seeded);
-    let jobs = exchange(&mut redis.store(), names, orders, &[]).fetched.unwrap();
+    let jobs = fetch_from(&mut redis.store(), names, orders, &[]).unwrap();
     (jobs, redis.dump())
 }
 
@@ -172,7 +175,7 @@ fn nothing_is_popped_for_a_process_that_does_not_own_the_id() {
         space([("ns:instances", hash(&[("a", OTHER)])), ("queue:q", list(&[&assured("j"), &plain("k")]))]);
     let mut redis = Redis::shared();
     redis.seed(&before);
-    let error = exchange(&mut redis.store(), &["q"], &[order("", &[0])], &[]).fetched.unwrap_err();
+    let error = fetch_from(&mut redis.store(), &["q"], &[order("", &[0])], &[]).unwrap_err();
     assert_eq!(error.remedy, Remedy::Reclaim);
     assert_eq!(redis.dump(), before);
 }
@@ -187,8 +190,8 @@ fn a_registry_entry_that_redis_lost_is_written_with_the_record() {
 fn releases_come_before_the_fetch_of_the_same_round_trip() {
     let mut redis = Redis::shared();
     redis.seed(&recorded("j", "{1}").with("queue:q", list(&[&assured("j")])));
-    let done = exchange(&mut redis.store(), &["q"], &[order("~s", &[0])], &["j"]);
-    assert_eq!(done.fetched.unwrap(), [popped(0, 0, &assured("j"), Some("j"))]);
+    let jobs = fetch_from(&mut redis.store(), &["q"], &[order("~s", &[0])], &["j"]);
+    assert_eq!(jobs.unwrap(), [popped(0, 0, &assured("j"), Some("j"))]);
     assert_eq!(redis.dump(), recorded("j", &assured("j")));
 }
 
@@ -475,6 +478,7 @@ fn a_full_redis_takes_a_job_back() {
     let first = get(&engine, &queues);
     redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     engine.return_job(first.clone());
+    redis.until(|redis| redis.queued("q") == 2);
     let again = get(&engine, &queues);
     assert_eq!(again.payload, first.payload);
     engine.release(again.attempt.expect("in flight"));

@@ -7,9 +7,7 @@ use std::time::Duration;
 use assured_core::error::Remedy;
 use assured_core::settings::Address;
 use assured_core::store::{Requeued, Return, Store};
-use support::{
-    Redis, RedisServer, commit, expiring, identity, list, names, record, set, space, text, to_queue,
-};
+use support::{Redis, RedisServer, expiring, identity, list, names, record, set, space, text, to_queue};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -19,8 +17,7 @@ fn scripts_that_the_server_forgot_are_loaded_again() {
     let mut store = redis.store();
     store.claim(&identity("a"), TTL).unwrap();
     redis.run::<()>(&["SCRIPT", "FLUSH"]);
-    let (released, recorded) = commit(&mut store, &identity("a"), &names(&["x"]), &[record("j", "s", "{}")]);
-    released.unwrap();
+    let recorded = store.record(&identity("a"), &names(&["x"]), &[record("j", "s", "{}")]);
     assert_eq!(recorded.unwrap(), [false]);
     assert_eq!(redis.dump().get("ns:jobs:a"), Some(&set(&["j"])));
 }
@@ -32,7 +29,7 @@ fn a_connection_that_was_killed_is_replaced() {
     store.claim(&identity("a"), TTL).unwrap();
     let killed: i64 = redis.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     assert_eq!(killed, 1);
-    commit(&mut store, &identity("a"), &[], &[record("j", "s", "{}")]).1.unwrap();
+    store.record(&identity("a"), &[], &[record("j", "s", "{}")]).unwrap();
     assert_eq!(redis.dump().get("ns:job:j"), Some(&text("{}")));
 }
 
@@ -99,7 +96,7 @@ fn a_full_redis_takes_heartbeats_and_records_all_the_same() {
     redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     assert!(store.claim(&identity("a"), TTL).unwrap());
     store.beat(&identity("a"), TTL, &[]).unwrap();
-    commit(&mut store, &identity("a"), &[], &[record("j", "s", "{}")]).1.unwrap();
+    store.record(&identity("a"), &[], &[record("j", "s", "{}")]).unwrap();
     assert_eq!(redis.dump().get("ns:job:j"), Some(&text("{}")));
     let back = Return { name: b"j".to_vec(), queue: b"q".to_vec(), payload: b"{}".to_vec() };
     assert_eq!(store.give_back(&identity("a"), &[back]).unwrap(), [Requeued::Yes]);

@@ -11,7 +11,7 @@ use assured_core::registry::{Mirrored, Registry, Token};
 use assured_core::store::{Record, Return, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use support::{Redis, Space, commit, expiring, hash, list, set, space, text};
+use support::{Redis, Space, expiring, hash, list, set, space, text};
 
 const TTL: Duration = Duration::from_secs(600);
 const INSTANCES: usize = 3;
@@ -109,8 +109,8 @@ impl World {
             payload: attempt.payload.clone(),
         };
         for _ in 0..times {
-            let spare = commit(&mut self.store, &identity(instance), &[], std::slice::from_ref(&record));
-            if spare.1.unwrap() == [true] {
+            let spare = self.store.record(&identity(instance), &[], std::slice::from_ref(&record));
+            if spare.unwrap() == [true] {
                 registry.rename_to_spare(token);
             }
         }
@@ -136,14 +136,17 @@ impl World {
 
     fn release(&mut self, nth: usize) {
         if let Some((attempt, name)) = self.take(nth) {
-            commit(&mut self.store, &identity(attempt.instance), &[name], &[]).0.unwrap();
+            let names = [name];
+            self.store.record(&identity(attempt.instance), &names, &[]).unwrap();
+            self.registries[attempt.instance].free(&names);
         }
     }
 
     fn give_back(&mut self, nth: usize) {
         if let Some((attempt, name)) = self.take(nth) {
             let item = Return { name, queue: b"q".to_vec(), payload: attempt.payload.clone().into_bytes() };
-            self.store.give_back(&identity(attempt.instance), &[item]).unwrap();
+            self.store.give_back(&identity(attempt.instance), std::slice::from_ref(&item)).unwrap();
+            self.registries[attempt.instance].free(&[item.name]);
             if attempt.recorded {
                 self.queue.push(attempt.payload);
             }

@@ -8,7 +8,7 @@ use assured_core::Bytes;
 use assured_core::error::Remedy;
 use assured_core::store::{Beat, Requeued, Store};
 use support::{
-    ENTRY, Redis, Space, commit, expiring, hash, identity, list, names, record, set, space, text, to_queue,
+    ENTRY, Redis, Space, expiring, hash, identity, list, names, record, set, space, text, to_queue,
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -167,9 +167,10 @@ fn nothing_is_done_under_a_name_that_another_process_has_taken() {
     let (mut redis, mut store) = seeded(&taken());
     let me = identity("a");
     assert_eq!(beat(&mut store), Beat::Taken);
-    let (released, recorded) = commit(&mut store, &me, &names(&["j"]), &[record("k", "s", "{}")]);
-    assert_eq!(released.unwrap_err().remedy, Remedy::Reclaim);
-    assert_eq!(recorded.unwrap_err().remedy, Remedy::Reclaim);
+    for records in [&[record("k", "s", "{}")][..], &[]] {
+        let error = store.record(&me, &names(&["j"]), records).unwrap_err();
+        assert_eq!(error.remedy, Remedy::Reclaim);
+    }
     let error = store.give_back(&me, &[to_queue("j", "{}")]).unwrap_err();
     assert_eq!(error.remedy, Remedy::Reclaim);
     assert_eq!(store.retire(&me).unwrap(), 0);
@@ -180,7 +181,7 @@ fn nothing_is_done_under_a_name_that_another_process_has_taken() {
 #[test]
 fn commit_registers_an_instance_that_is_not() {
     let (mut redis, mut store) = seeded(&space([]));
-    commit(&mut store, &identity("a"), &[], &[record("j", "s", "{}")]).1.unwrap();
+    store.record(&identity("a"), &[], &[record("j", "s", "{}")]).unwrap();
     assert_eq!(
         redis.dump(),
         space([
@@ -194,7 +195,7 @@ fn commit_registers_an_instance_that_is_not() {
 #[test]
 fn commit_records_an_attempt() {
     let (mut redis, mut store) = seeded(&registered());
-    let (_, spares) = commit(&mut store, &identity("a"), &[], &[record("j", "s", "{}")]);
+    let spares = store.record(&identity("a"), &[], &[record("j", "s", "{}")]);
     assert_eq!(spares.unwrap(), [false]);
     assert_eq!(redis.dump(), registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{}")));
 }
@@ -203,7 +204,7 @@ fn commit_records_an_attempt() {
 fn commit_leaves_the_payload_of_another_holder_alone() {
     let before = registered().with("ns:jobs:b", set(&["j"])).with("ns:job:j", text("{theirs}"));
     let (mut redis, mut store) = seeded(&before);
-    let (_, spares) = commit(&mut store, &identity("a"), &[], &[record("j", "s", "{ours}")]);
+    let spares = store.record(&identity("a"), &[], &[record("j", "s", "{ours}")]);
     assert_eq!(spares.unwrap(), [true]);
     assert_eq!(redis.dump(), before.with("ns:jobs:a", set(&["s"])).with("ns:job:s", text("{ours}")));
 }
@@ -213,9 +214,9 @@ fn commit_sent_again_changes_nothing() {
     let (mut redis, mut store) =
         seeded(&registered().with("ns:jobs:b", set(&["theirs"])).with("ns:job:theirs", text("{b}")));
     let records = [record("j", "s1", "{1}"), record("theirs", "s2", "{2}"), record("own", "own", "{3}")];
-    let first = commit(&mut store, &identity("a"), &[], &records).1.unwrap();
+    let first = store.record(&identity("a"), &[], &records).unwrap();
     let after = redis.dump();
-    let second = commit(&mut store, &identity("a"), &[], &records).1.unwrap();
+    let second = store.record(&identity("a"), &[], &records).unwrap();
     assert_eq!((first, redis.dump()), (second, after));
 }
 
@@ -229,7 +230,7 @@ fn commit_releases_ours_and_nothing_of_another_holder() {
         .with("ns:job:theirs", text("{b}"));
     let (mut redis, mut store) = seeded(&before);
     let releases = names(&["mine", "theirs", "unknown"]);
-    commit(&mut store, &identity("a"), &releases, &[]).0.unwrap();
+    store.record(&identity("a"), &releases, &[]).unwrap();
     assert_eq!(redis.dump(), before.without(&["ns:job:mine"]).with("ns:jobs:a", set(&["stays"])));
 }
 
@@ -237,9 +238,7 @@ fn commit_releases_ours_and_nothing_of_another_holder() {
 fn commit_releases_before_it_records() {
     let (mut redis, mut store) =
         seeded(&registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{old}")));
-    let (released, recorded) =
-        commit(&mut store, &identity("a"), &names(&["j"]), &[record("j", "s", "{new}")]);
-    released.unwrap();
+    let recorded = store.record(&identity("a"), &names(&["j"]), &[record("j", "s", "{new}")]);
     assert_eq!(recorded.unwrap(), [false]);
     assert_eq!(redis.dump(), registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{new}")));
 }
@@ -253,9 +252,9 @@ fn payloads_and_names_may_hold_any_byte() {
         payload: b"\xfe\0".as_slice().into(),
     };
     let name = odd.name.clone();
-    commit(&mut store, &identity("a"), &[], std::slice::from_ref(&odd)).1.unwrap();
+    store.record(&identity("a"), &[], std::slice::from_ref(&odd)).unwrap();
     assert_eq!(store.payloads(std::slice::from_ref(&name), 100).unwrap(), [Some(b"\xfe\0".to_vec())]);
-    commit(&mut store, &identity("a"), &[name], &[]).0.unwrap();
+    store.record(&identity("a"), &[name], &[]).unwrap();
     assert_eq!(redis.dump(), registered());
 }
 
@@ -366,7 +365,7 @@ fn retire_leaves_nothing_of_an_idle_instance() {
 fn a_release_after_retire_leaves_no_key() {
     let (mut redis, mut store) = seeded(&registered());
     store.retire(&identity("a")).unwrap();
-    commit(&mut store, &identity("a"), &names(&["j"]), &[]).0.unwrap();
+    store.record(&identity("a"), &names(&["j"]), &[]).unwrap();
     assert_eq!(redis.dump(), space([]));
 }
 

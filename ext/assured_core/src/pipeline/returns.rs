@@ -1,7 +1,5 @@
 //! Jobs on their way back into their queues: given back by this process, or found as strays.
 
-use std::collections::VecDeque;
-
 use super::{BATCH, Pipeline};
 use crate::Bytes;
 use crate::error::Result;
@@ -9,7 +7,7 @@ use crate::events::Level;
 use crate::identity::Identity;
 use crate::payload;
 use crate::registry::{Attempt, Mirrored, Token};
-use crate::store::{Requeued, Return, Store, Wanted};
+use crate::store::{Requeued, Return, Store};
 
 impl Pipeline {
     /// An attempt that Redis does not know yet is recorded first: only what is recorded can be moved in
@@ -32,7 +30,7 @@ impl Pipeline {
                 .filter_map(|attempt| self.registry.send(attempt.token))
                 .collect();
             if !unknown.is_empty() {
-                self.send(store, identity, &[], &unknown, VecDeque::new()).ops?;
+                self.record(store, identity, &[], &unknown)?;
             }
             let held: Vec<_> = held().collect();
             if held.is_empty() {
@@ -80,7 +78,7 @@ impl Pipeline {
         self.registry.give_up(attempt.token);
     }
 
-    /// Served by the thread that also fetches, so a record that is unknown here is not one on its way.
+    /// No fetch is under way meanwhile, so a record that is unknown here is not one on its way.
     pub(super) fn perform_strays(
         &self,
         store: &mut Store,
@@ -94,10 +92,7 @@ impl Pipeline {
                 Some(payload) if !self.registry.was_released(name, &payload) => {
                     self.return_stray(store, identity, name.clone(), payload)?;
                 }
-                _ => {
-                    let releases = std::slice::from_ref(name);
-                    store.exchange(identity, &Wanted { releases, ..Wanted::default() })?.released?;
-                }
+                _ => self.record(store, identity, std::slice::from_ref(name), &[])?,
             }
         }
         Ok(())
@@ -116,10 +111,14 @@ impl Pipeline {
             self.events.log(Level::Error, message);
             return Ok(());
         };
-        if store.give_back(identity, &[Return { name, queue, payload }])? == [Requeued::Yes] {
+        let outcomes = store.give_back(identity, &[Return { name: name.clone(), queue, payload }])?;
+        if outcomes == [Requeued::Yes] {
             let message =
                 format!("job {label} was fetched by a round trip that failed; it is back in its queue");
             self.events.log(Level::Warn, message);
+        }
+        if outcomes != [Requeued::Refused] {
+            self.registry.free(&[name]);
         }
         Ok(())
     }

@@ -1,14 +1,14 @@
-//! The pipeline's thread: takes work from the inbox and does it in order.
+//! The pipeline's own thread: takes ops and releases from the inbox and does them in order.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{BATCH, LATER, LONGEST_WAIT, Op, Pipeline};
+use crate::Bytes;
 use crate::backoff::Backoff;
-use crate::error::{Remedy, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::events::Level;
-use crate::fetch::Request;
 use crate::heartbeat::Outage;
 use crate::identity::{Identity, SharedIdentity};
 use crate::store::Store;
@@ -17,7 +17,28 @@ use crate::store::Store;
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) ops: VecDeque<Op>,
-    pub(super) requests: VecDeque<Request>,
+    pub(super) releases: Vec<Bytes>,
+}
+
+/// Failures in a row.
+#[derive(Debug)]
+pub(super) struct Troubles {
+    backoff: Backoff,
+    count: u32,
+}
+
+impl Default for Troubles {
+    fn default() -> Self {
+        Self { backoff: Backoff::new(LONGEST_WAIT), count: 0 }
+    }
+}
+
+impl Troubles {
+    pub(super) fn over(&mut self) {
+        if self.count > 0 {
+            *self = Self::default();
+        }
+    }
 }
 
 impl Pipeline {
@@ -25,33 +46,34 @@ impl Pipeline {
     pub fn serve(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage) {
         // After a panic, ops that were in hand are gone; the registry still knows what they were for.
         self.registry.unmirrored().into_iter().for_each(|token| self.track(token));
-        let mut backoff = Backoff::new(LONGEST_WAIT);
-        let mut failures = 0;
+        let mut troubles = Troubles::default();
         while let Some(mut work) = self.take() {
             let Some(identity) = self.identity(identity) else { return };
             match self.perform(&mut store, &identity, &mut work) {
-                Ok(()) => {
-                    backoff.reset();
-                    failures = 0;
-                }
+                Ok(()) => troubles.over(),
                 Err(error) => {
-                    failures += 1;
-                    match error.remedy {
-                        Remedy::Reclaim => {}
-                        // A connection that had been idle for long may be gone without any fault.
-                        Remedy::Reconnect if failures == 1 => {}
-                        _ => outage.began(&self.events, &error),
-                    }
-                    // It claims another id, and finds the records of a fetch that was not answered.
-                    self.heartbeat.nudge();
                     self.put_back(work);
-                    self.pause(backoff.next_wait());
+                    self.recover_from(&error, &mut troubles, outage);
                 }
             }
         }
     }
 
-    fn identity(&self, identity: &SharedIdentity) -> Option<Arc<Identity>> {
+    /// Reports an error as far as it is worth it, and waits before the next try.
+    pub(super) fn recover_from(&self, error: &Error, troubles: &mut Troubles, outage: &Outage) {
+        troubles.count += 1;
+        match error.remedy {
+            Remedy::Reclaim => {}
+            // A connection that had been idle for long may be gone without any fault.
+            Remedy::Reconnect if troubles.count == 1 => {}
+            _ => outage.began(&self.events, error),
+        }
+        // It claims another id, and finds the records of a fetch that was not answered.
+        self.heartbeat.nudge();
+        self.pause(troubles.backoff.next_wait());
+    }
+
+    pub(super) fn identity(&self, identity: &SharedIdentity) -> Option<Arc<Identity>> {
         loop {
             if let Some(identity) = identity.wait(Duration::from_millis(100)) {
                 return Some(identity);
@@ -69,19 +91,14 @@ impl Pipeline {
             if inbox.stopped {
                 return None;
             }
-            inbox.requests.retain(|request| !request.waiter.is_abandoned());
             inbox.hasten();
-            let requests = match self.idle.is_idle() {
-                true => VecDeque::new(),
-                false => std::mem::take(&mut inbox.requests),
-            };
-            let ride_until = inbox.leave_at.filter(|_| requests.is_empty() && inbox.only_releases());
-            let go = ride_until.is_none_or(|at| at <= Instant::now());
-            if go && !(inbox.ops.is_empty() && requests.is_empty()) {
+            let now = Instant::now();
+            let ride_until = inbox.leave_at.filter(|at| *at > now && inbox.releases.len() < BATCH);
+            let go = !inbox.releases.is_empty() && ride_until.is_none();
+            if go || !inbox.ops.is_empty() {
                 let count = inbox.ops.len().min(BATCH);
                 let ops: VecDeque<_> = inbox.ops.drain(..count).collect();
-                inbox.leave_at = inbox.leave_at.filter(|_| !inbox.ops.is_empty());
-                return Some(Work { ops, requests });
+                return Some(Work { ops, releases: inbox.take_releases() });
             }
             let wake_at = ride_until.into_iter().chain(inbox.later.iter().map(|(at, _)| *at)).min();
             inbox.asleep = ride_until.is_none();
@@ -97,23 +114,24 @@ impl Pipeline {
         let mut inbox = self.inbox.lock();
         work.ops.append(&mut inbox.ops);
         inbox.ops = work.ops;
-        if !inbox.closed {
-            work.requests.append(&mut inbox.requests);
-            inbox.requests = work.requests;
-        }
     }
 
     fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;
         let mut inbox = self.inbox.lock();
-        while !inbox.stopped && !self.arrived.wait_until(&mut inbox, until).timed_out() {}
+        while !inbox.stopped && !self.halted.wait_until(&mut inbox, until).timed_out() {}
     }
 
-    /// Does the work, requests together with the last ops. After an error, `work` holds what is still to be done.
+    /// Does the work. After an error, `work` holds the ops that are still to be done.
     fn perform(&self, store: &mut Store, identity: &Identity, work: &mut Work) -> Result<()> {
+        // Releases go their own way: a lane may send some meanwhile.
+        let _no_fetch_under_way = (!work.ops.is_empty()).then(|| self.fetching.write());
+        if !work.releases.is_empty() {
+            self.exchange(store, identity, work)?;
+        }
         loop {
             let outcome = match work.ops.front() {
-                Some(Op::Track(_) | Op::Release(_)) => {
+                Some(Op::Track(_)) => {
                     self.exchange(store, identity, work)?;
                     continue;
                 }
@@ -135,14 +153,15 @@ impl Pipeline {
                 Some(Op::PushBack(queue, payload)) => store.push_back(queue, payload),
                 Some(Op::Strays(names)) => self.perform_strays(store, identity, names),
                 Some(Op::Flush(waiter)) => {
+                    work.releases = self.inbox.lock().take_releases();
+                    if !work.releases.is_empty() {
+                        self.exchange(store, identity, work)?;
+                        continue;
+                    }
                     waiter.answer(());
                     Ok(())
                 }
-                None if work.requests.is_empty() => return Ok(()),
-                None => {
-                    self.exchange(store, identity, work)?;
-                    continue;
-                }
+                None => return Ok(()),
             };
             match outcome {
                 Ok(()) => drop(work.ops.pop_front()),

@@ -1,4 +1,5 @@
-//! The pipeline's round trip: release, record, pop.
+//! The pipeline's two round trips: release and record, release and pop. Releases are part of whichever script
+//! comes with them, since calling one costs Redis more than what it does.
 
 use std::sync::Arc;
 
@@ -11,45 +12,21 @@ use crate::identity::Identity;
 use crate::payload::FLAG;
 use crate::scripts;
 
-/// What one round trip of the pipeline asks for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Wanted<'a> {
-    /// Names of records to release.
-    pub releases: &'a [Bytes],
-    /// Attempts to record.
-    pub records: &'a [Record],
-    /// All queues that `orders` look at.
-    pub queues: &'a [Bytes],
-    /// One for each thread that waits for a job.
-    pub orders: &'a [Order],
-}
-
 /// Where one waiting thread looks.
 #[derive(Clone, Debug)]
 pub struct Order {
     /// What makes the spare name of its record unique.
     pub suffix: Bytes,
-    /// Positions in [`Wanted::queues`], first one first.
+    /// Positions in the queues, first one first.
     pub positions: Vec<usize>,
-}
-
-/// What a round trip brought.
-#[derive(Debug)]
-pub struct Exchanged {
-    /// Whether the releases were done.
-    pub released: Result<()>,
-    /// For each record whether it took its spare name.
-    pub recorded: Result<Vec<bool>>,
-    /// The jobs.
-    pub fetched: Result<Vec<Popped>>,
 }
 
 /// A job that was popped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Popped {
-    /// Position in [`Wanted::orders`].
+    /// Position in the orders.
     pub order: usize,
-    /// Position in [`Wanted::queues`].
+    /// Position in the queues.
     pub queue: usize,
     /// The payload as it was in the queue.
     pub payload: Bytes,
@@ -69,92 +46,62 @@ pub struct Record {
 }
 
 impl Store {
-    /// Releases records, records attempts, pops jobs: all in one round trip, in this order. Releases are part of
-    /// whichever script comes with them, since calling one costs Redis more than what it does.
-    pub fn exchange(&mut self, identity: &Identity, wanted: &Wanted<'_>) -> Result<Exchanged> {
-        let mut cmds = Vec::new();
-        let mut releases = wanted.releases;
-        if !wanted.records.is_empty() {
-            cmds.push(self.track(identity, std::mem::take(&mut releases), wanted.records));
+    /// Releases records, then records attempts: for each one whether it took its spare name.
+    pub fn record(
+        &mut self,
+        identity: &Identity,
+        releases: &[Bytes],
+        records: &[Record],
+    ) -> Result<Vec<bool>> {
+        if records.is_empty() {
+            if !releases.is_empty() {
+                let release = self.release_command(&identity.id, identity.entry.as_bytes(), releases);
+                self.one::<i64>("release", release)?;
+            }
+            return Ok(Vec::new());
         }
-        if !wanted.orders.is_empty() {
-            cmds.push(self.fetch(identity, std::mem::take(&mut releases), wanted));
-        }
-        if !releases.is_empty() {
-            cmds.push(self.release(&identity.id, identity.entry.as_bytes(), releases));
-        }
-        // A fetch must not be sent twice: what the first one popped, nobody would run.
-        let replies = match wanted.orders {
-            [] => self.tracking.run("track", &cmds)?,
-            _ => self.tracking.run_once("fetch", &cmds)?,
-        };
-        let mut replies = replies.into_iter();
-        let recorded = match wanted.records {
-            [] => Ok(Vec::new()),
-            _ => self
-                .next::<Vec<i64>>("track", &mut replies)
-                .map(|names| names.into_iter().map(|name| name == 2).collect()),
-        };
-        let fetched = match wanted.orders {
-            [] => Ok(Vec::new()),
-            _ => self.next::<Vec<(usize, usize, Bytes, Option<Bytes>)>>("fetch", &mut replies),
-        };
-        let first = self.first_queue(if wanted.records.is_empty() { wanted.releases.len() } else { 0 });
-        let fetched: Result<Vec<Popped>> = fetched.map(|jobs| {
-            let popped = |(order, at, payload, name): (usize, usize, Bytes, Option<Bytes>)| Popped {
-                order: order - 1,
-                queue: at - first,
-                payload,
-                name,
-            };
-            jobs.into_iter().map(popped).collect()
-        });
-        let released = if wanted.releases.is_empty() {
-            Ok(())
-        } else if !wanted.records.is_empty() {
-            recorded.as_ref().map(drop).map_err(Clone::clone)
-        } else if !wanted.orders.is_empty() {
-            fetched.as_ref().map(drop).map_err(Clone::clone)
-        } else {
-            self.next::<i64>("release", &mut replies).map(drop)
-        };
-        Ok(Exchanged { released, recorded, fetched })
-    }
-
-    /// `entry` is the owner's registry entry, or empty for somebody who has put a dead instance's jobs back.
-    pub(super) fn release(&self, id: &[u8], entry: &[u8], names: &[Bytes]) -> Cmd {
-        let mut keys = vec![self.keys.jobs(id), self.keys.instances()];
-        keys.extend(names.iter().map(|name| self.keys.job(name)));
-        let mut args = vec![id, entry];
-        args.extend(names.iter().map(Vec::as_slice));
-        scripts::RELEASE.call(&keys, &args)
-    }
-
-    fn track(&self, identity: &Identity, releases: &[Bytes], records: &[Record]) -> Cmd {
         let (mut keys, mut args) = self.with_releases(identity, releases);
         for record in records {
             keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
             args.extend([record.name.clone(), record.spare.clone(), record.payload.to_vec()]);
         }
-        scripts::TRACK.call(&keys, &args)
+        let names: Vec<i64> = self.one("track", scripts::TRACK.call(&keys, &args))?;
+        Ok(names.into_iter().map(|name| name == 2).collect())
     }
 
-    fn fetch(&self, identity: &Identity, releases: &[Bytes], wanted: &Wanted<'_>) -> Cmd {
+    /// Releases records, then pops a job for each of `orders`, as far as there are any.
+    pub fn fetch(
+        &mut self,
+        identity: &Identity,
+        releases: &[Bytes],
+        queues: &[Bytes],
+        orders: &[Order],
+    ) -> Result<Vec<Popped>> {
         let (mut keys, mut args) = self.with_releases(identity, releases);
         keys.push(self.keys.job_prefix());
-        keys.extend(wanted.queues.iter().map(|queue| self.keys.queue(queue)));
+        // Where queues begin: KEYS count from 1.
+        let first = keys.len() + 1;
+        keys.extend(queues.iter().map(|queue| self.keys.queue(queue)));
         args.push(FLAG.into());
-        let first = self.first_queue(releases.len());
-        for Order { suffix, positions } in wanted.orders {
+        for Order { suffix, positions } in orders {
             let positions: Vec<_> = positions.iter().map(|at| (at + first).to_string()).collect();
             args.extend([suffix.clone(), positions.join(",").into_bytes()]);
         }
-        scripts::FETCH.call(&keys, &args)
+        // It must not be sent twice: what the first one popped, nobody would run.
+        let replies = self.tracking.run_once("fetch", &[scripts::FETCH.call(&keys, &args)])?;
+        let jobs: Vec<(usize, usize, Bytes, Option<Bytes>)> = self.next("fetch", &mut replies.into_iter())?;
+        let popped =
+            |(order, at, payload, name)| Popped { order: order - 1, queue: at - first, payload, name };
+        Ok(jobs.into_iter().map(popped).collect())
     }
 
-    /// Where queues begin in the KEYS of `fetch.lua`, which count from 1.
-    fn first_queue(&self, releases: usize) -> usize {
-        releases + 4
+    /// `entry` is the owner's registry entry, or empty for somebody who has put a dead instance's jobs back.
+    pub(super) fn release_command(&self, id: &[u8], entry: &[u8], names: &[Bytes]) -> Cmd {
+        let mut keys = vec![self.keys.jobs(id), self.keys.instances()];
+        keys.extend(names.iter().map(|name| self.keys.job(name)));
+        let mut args = vec![id, entry];
+        args.extend(names.iter().map(Vec::as_slice));
+        scripts::RELEASE.call(&keys, &args)
     }
 
     /// The KEYS and ARGV with which `track.lua` and `fetch.lua` begin.

@@ -178,7 +178,7 @@ impl Store {
             return Ok(Some(outcomes));
         }
         let names: Vec<_> = pushed.iter().map(|i| returns[*i].name.clone()).collect();
-        let mut cmds = vec![self.release(id, mover.entry(), &names)];
+        let mut cmds = vec![self.release_command(id, mover.entry(), &names)];
         if let Mover::Judge(by) = mover {
             let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
             verdict.arg("PX").arg(millis(VERDICT_LIFETIME));

@@ -13,7 +13,7 @@ use assured_core::Bytes;
 use assured_core::error::Result;
 use assured_core::identity::Identity;
 use assured_core::settings::{Address, PushBy, RedisDetails, Settings, Timestamps};
-use assured_core::store::{Record, Return, Store, Wanted};
+use assured_core::store::{Record, Return, Store};
 
 pub use server::RedisServer;
 pub use space::{Space, expiring, hash, list, set, space, text};
@@ -174,19 +174,6 @@ pub fn record(name: &str, spare: &str, payload: &str) -> Record {
 /// A record on its way into the queue `q`.
 pub fn to_queue(name: &str, payload: &str) -> Return {
     Return { name: name.into(), queue: b"q".to_vec(), payload: payload.into() }
-}
-
-/// Releases records, then records attempts. The second outcome says for each attempt whether it took its
-/// spare name.
-pub fn commit(
-    store: &mut Store,
-    identity: &Identity,
-    releases: &[Bytes],
-    records: &[Record],
-) -> (Result<()>, Result<Vec<bool>>) {
-    let wanted = Wanted { releases, records, ..Wanted::default() };
-    let done = store.exchange(identity, &wanted).unwrap();
-    (done.released, done.recorded)
 }
 
 /// Names as the store wants them.

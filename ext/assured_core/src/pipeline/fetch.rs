@@ -1,0 +1,182 @@
+//! A lane: takes the requests of all threads that wait at the moment, and gets jobs for them in one round trip.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::serve::Troubles;
+use super::{Pipeline, Request};
+use crate::Bytes;
+use crate::error::Result;
+use crate::fetch::{DueRequest, Job};
+use crate::heartbeat::Outage;
+use crate::identity::{Identity, SharedIdentity};
+use crate::payload;
+use crate::registry::{Registry, Token};
+use crate::store::{Order, Popped, Store};
+
+/// What a lane takes from the inbox at once.
+struct Catch {
+    releases: Vec<Bytes>,
+    requests: VecDeque<Request>,
+}
+
+impl Pipeline {
+    /// Serves requests until the pipeline is stopped. Several threads may do so, each with a store of its own.
+    pub fn serve_fetches(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage) {
+        let mut troubles = Troubles::default();
+        while self.await_requests() {
+            let Some(identity) = self.identity(identity) else { return };
+            // Before anything leaves the inbox: whoever waits for the fetches under way waits for this one, too.
+            let under_way = self.fetching.read();
+            let outcome = self.take_requests().map_or(Ok(()), |catch| self.pop(&mut store, &identity, catch));
+            drop(under_way);
+            match outcome {
+                Ok(()) => troubles.over(),
+                Err(error) => self.recover_from(&error, &mut troubles, outage),
+            }
+        }
+    }
+
+    /// Waits until there is something to fetch; false once stopped.
+    fn await_requests(&self) -> bool {
+        let mut inbox = self.inbox.lock();
+        while !(inbox.stopped || self.may_fetch(&inbox.requests)) {
+            self.wanted.wait(&mut inbox);
+        }
+        !inbox.stopped
+    }
+
+    /// While the queues are known to be empty, requests wait.
+    fn may_fetch(&self, requests: &VecDeque<Request>) -> bool {
+        !requests.is_empty() && !self.idle.is_idle()
+    }
+
+    /// Nothing, if another lane was faster.
+    fn take_requests(&self) -> Option<Catch> {
+        let mut inbox = self.inbox.lock();
+        inbox.forget_abandoned();
+        if !self.may_fetch(&inbox.requests) {
+            return None;
+        }
+        Some(Catch { releases: inbox.take_releases(), requests: std::mem::take(&mut inbox.requests) })
+    }
+
+    /// One round trip. After an error, requests and releases are back in the inbox.
+    fn pop(&self, store: &mut Store, identity: &Identity, catch: Catch) -> Result<()> {
+        let Catch { releases, requests } = catch;
+        let fetch = Fetch::new(&requests, &self.registry);
+        match store.fetch(identity, &releases, &fetch.queues, &fetch.orders) {
+            Ok(jobs) => {
+                self.registry.free(&releases);
+                let unserved = self.hand_out(&fetch, requests, &jobs);
+                self.wait_on(unserved);
+                Ok(())
+            }
+            Err(error) => {
+                self.release_carefully(releases);
+                self.wait_on(requests);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives each job to the thread that asked, and returns the requests for which there is none.
+    fn hand_out(&self, fetch: &Fetch, requests: VecDeque<Request>, jobs: &[Popped]) -> VecDeque<Request> {
+        let mut waiting: Vec<_> = requests.into_iter().map(Some).collect();
+        let closed = self.inbox.lock().closed;
+        for popped in jobs {
+            let queue = fetch.queues[popped.queue].clone();
+            let payload: Arc<[u8]> = popped.payload.as_slice().into();
+            let token = fetch.tokens[popped.order];
+            let job = self.admit(token, queue, payload, popped.name.clone());
+            match waiting[popped.order].take() {
+                Some(request) if !closed => {
+                    if let Err(job) = request.waiter.offer(job) {
+                        self.return_job(job);
+                    }
+                }
+                _ => self.return_job(job),
+            }
+        }
+        let unserved: VecDeque<_> = waiting.into_iter().flatten().collect();
+        if !unserved.is_empty() {
+            self.idle.found_empty(jobs.len());
+        }
+        unserved
+    }
+
+    /// Leaves requests for which there is no job in the inbox.
+    fn wait_on(&self, unserved: VecDeque<Request>) {
+        let mut inbox = self.inbox.lock();
+        if !inbox.closed {
+            unserved.into_iter().rev().for_each(|request| inbox.requests.push_front(request));
+        }
+    }
+
+    /// Enters a job that was popped just now.
+    fn admit(&self, token: Token, queue: Bytes, payload: Arc<[u8]>, name: Option<Bytes>) -> Job {
+        let attempt = name.map(|name| {
+            self.registry.admit_recorded(token, name, queue.clone(), Arc::clone(&payload));
+            token
+        });
+        // Recorded because of a text in its arguments: not assured, and nobody's to bring back.
+        let attempt = attempt.filter(|token| {
+            let assured = payload::is_assured(&payload);
+            if !assured {
+                self.release(*token);
+            }
+            assured
+        });
+        Job { queue, payload, attempt }
+    }
+
+    /// Pops a job that is due. It belongs to the queue that its payload names.
+    pub(super) fn perform_pop_due(
+        &self,
+        store: &mut Store,
+        identity: &Identity,
+        request: &DueRequest,
+    ) -> Result<()> {
+        if request.waiter.is_abandoned() {
+            return Ok(());
+        }
+        let (token, suffix) = self.registry.reserve();
+        let popped = store.pop_due(identity, &request.set, &suffix)?;
+        let job = popped.map(|(payload, name)| {
+            let queue = payload::queue(&payload).unwrap_or_default();
+            self.admit(token, queue, payload.into(), name)
+        });
+        if let Err(Some(job)) = request.waiter.offer(job) {
+            self.return_job(job);
+        }
+        Ok(())
+    }
+}
+
+/// All waiting threads' requests, as one round trip asks them.
+#[derive(Debug, Default)]
+struct Fetch {
+    queues: Vec<Bytes>,
+    orders: Vec<Order>,
+    tokens: Vec<Token>,
+}
+
+impl Fetch {
+    fn new(requests: &VecDeque<Request>, registry: &Registry) -> Self {
+        let mut fetch = Self::default();
+        for request in requests {
+            let names = &request.queues.names;
+            // Requests of one Sidekiq process share their queues, so this is a look at the first place.
+            let start = fetch.queues.windows(names.len()).position(|known| known == names.as_slice());
+            let start = start.unwrap_or_else(|| {
+                fetch.queues.extend(names.iter().cloned());
+                fetch.queues.len() - names.len()
+            });
+            let positions = request.queues.order().into_iter().map(|at| start + at).collect();
+            let (token, suffix) = registry.reserve();
+            fetch.orders.push(Order { suffix, positions });
+            fetch.tokens.push(token);
+        }
+        fetch
+    }
+}
