@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::Bytes;
 use crate::events::Events;
 use crate::fetch::{DueRequest, Job, Request};
-use crate::registry::{Mirrored, Registry, Token};
+use crate::registry::{Attempt, Mirrored, Registry, Token};
 use crate::threads::Alarm;
 use crate::waiter::Waiter;
 use crate::watch::Idle;
@@ -51,10 +51,18 @@ enum Op {
     Enqueue(Token, Bytes, Bytes, Arc<Waiter<()>>),
     /// Put a job that is not in flight back into its queue.
     PushBack(Bytes, Arc<[u8]>),
-    /// Settle records that nobody in this process knew of when the heartbeat looked.
+    /// Settle records that nobody in this process knew of when the heartbeat looked twice.
     Strays(Vec<Bytes>),
     /// Tell the waiter that everything before it is done.
     Flush(Arc<Waiter<()>>),
+}
+
+/// A record to remove.
+#[derive(Clone, Debug)]
+struct Release {
+    name: Bytes,
+    token: Token,
+    payload: Arc<[u8]>,
 }
 
 /// The pipeline's inbox. Locks are taken in the order fetching, inbox, registry.
@@ -77,9 +85,10 @@ pub struct Pipeline {
 #[derive(Debug, Default)]
 struct Inbox {
     ops: VecDeque<Op>,
-    /// Names of records to remove. They go with whichever round trip leaves first: nobody else takes a name
-    /// before its release is acknowledged.
-    releases: VecDeque<Bytes>,
+    /// They go with whichever round trip leaves first.
+    releases: VecDeque<Release>,
+    /// Those of round trips that failed: they may have been executed.
+    doubtful: Vec<Release>,
     requests: VecDeque<Request>,
     /// Not before their time.
     later: Vec<(Instant, Op)>,
@@ -106,9 +115,8 @@ impl Inbox {
         self.requests.retain(|request| !request.waiter.is_abandoned());
     }
 
-    /// Takes the releases of one round trip.
-    fn take_releases(&mut self) -> Vec<Bytes> {
-        let count = self.releases.len().min(BATCH);
+    fn take_releases(&mut self, most: usize) -> Vec<Release> {
+        let count = self.releases.len().min(most);
         if count == self.releases.len() {
             self.leave_at = None;
         }
@@ -140,6 +148,9 @@ impl Pipeline {
     /// Asks for a job. While the queues are known to be empty the request waits without a round trip.
     pub fn fetch(&self, request: Request) {
         let mut inbox = self.inbox.lock();
+        if inbox.closed {
+            return;
+        }
         inbox.forget_abandoned();
         inbox.requests.push_back(request);
         if !self.idle.is_idle() {
@@ -181,15 +192,20 @@ impl Pipeline {
 
     /// Ends an attempt: its record goes away, without anybody waiting for it.
     pub fn release(&self, token: Token) {
-        let Some(attempt) = self.registry.remove(token) else { return };
-        let names = match attempt.mirrored {
-            Mirrored::Not | Mirrored::Lost => return,
-            // It may stand under either name, or under none.
-            Mirrored::Unknown if attempt.name != attempt.spare => vec![attempt.spare, attempt.name],
-            Mirrored::Unknown | Mirrored::Yes => vec![attempt.name],
+        let Some(Attempt { name, spare, payload, mirrored, .. }) = self.registry.remove(token) else {
+            return;
         };
         let mut inbox = self.inbox.lock();
-        inbox.releases.extend(names);
+        match mirrored {
+            Mirrored::Not | Mirrored::Lost => return,
+            Mirrored::Yes => {}
+            // It may stand under either name, or under none.
+            Mirrored::Unknown if name != spare => {
+                inbox.releases.push_back(Release { name: spare, token, payload: Arc::clone(&payload) });
+            }
+            Mirrored::Unknown => {}
+        }
+        inbox.releases.push_back(Release { name, token, payload });
         inbox.leave_at.get_or_insert_with(|| Instant::now() + RIDE);
         if inbox.asleep || inbox.releases.len() >= BATCH {
             self.arrived.notify_one();

@@ -44,6 +44,17 @@ pub enum Mirrored {
     Lost,
 }
 
+/// How an attempt entered that was recorded when its job was popped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// Its record is its own.
+    Alone,
+    /// Its record has the name of one whose release may still be under way, and may remove it.
+    BesideARelease,
+    /// Its record has the name of an attempt that had lost its own one, and its lease with it.
+    InsteadOf(Token),
+}
+
 /// All attempts of this process.
 #[derive(Debug)]
 pub struct Registry {
@@ -126,20 +137,35 @@ impl Registry {
         (state.last, self.suffix(state.last))
     }
 
-    /// Enters an attempt that was recorded when its job was popped.
-    pub fn admit_recorded(&self, token: Token, name: Bytes, queue: Bytes, payload: Arc<[u8]>) {
+    /// Enters an attempt that was recorded when its job was popped. A name that was taken here was free in Redis then:
+    /// whoever had it here has it no longer.
+    pub fn admit_recorded(&self, token: Token, name: Bytes, queue: Bytes, payload: Arc<[u8]>) -> Admitted {
+        let suffix = self.suffix(token);
+        let spare = if name.ends_with(&suffix) { name.clone() } else { [&*name, &suffix].concat() };
         let mut state = self.state.lock();
-        state.names.insert(name.clone(), token);
-        let attempt = Attempt {
-            token,
-            queue,
-            payload,
-            spare: name.clone(),
-            name,
-            mirrored: Mirrored::Yes,
-            recorded: Waiter::new(),
+        let State { attempts, names, .. } = &mut *state;
+        let admitted = match names.insert(name.clone(), token) {
+            None => Admitted::Alone,
+            Some(older) => match attempts.get_mut(&older) {
+                None => Admitted::BesideARelease,
+                Some(older) if older.mirrored == Mirrored::Yes => {
+                    older.mirrored = Mirrored::Lost;
+                    Admitted::InsteadOf(older.token)
+                }
+                Some(older) => {
+                    older.name = older.spare.clone();
+                    names.insert(older.name.clone(), older.token);
+                    Admitted::Alone
+                }
+            },
         };
-        state.attempts.insert(token, attempt);
+        let mirrored = match admitted {
+            Admitted::BesideARelease => Mirrored::Unknown,
+            Admitted::Alone | Admitted::InsteadOf(_) => Mirrored::Yes,
+        };
+        let attempt = Attempt { token, queue, payload, spare, name, mirrored, recorded: Waiter::new() };
+        attempts.insert(token, attempt);
+        admitted
     }
 
     fn suffix(&self, token: Token) -> Bytes {
@@ -157,11 +183,11 @@ impl Registry {
     }
 
     /// The attempt, if it is still held, now marked as on its way to Redis. One step: whoever removes it
-    /// afterwards knows that there may be a record.
+    /// afterwards knows that there may be a record. Nothing where the job was given to somebody else.
     pub fn send(&self, token: Token) -> Option<Attempt> {
         let mut state = self.state.lock();
         let State { attempts, names, .. } = &mut *state;
-        let attempt = attempts.get_mut(&token)?;
+        let attempt = attempts.get_mut(&token).filter(|attempt| attempt.mirrored != Mirrored::Lost)?;
         // A fetch has recorded another attempt under this name meanwhile.
         if names.get(&attempt.name) != Some(&token) {
             attempt.name = attempt.spare.clone();
@@ -213,13 +239,11 @@ impl Registry {
         Some(attempt)
     }
 
-    /// Notes that the records of these names are gone from Redis, except those that were made anew meanwhile.
-    pub fn free(&self, names: &[Bytes]) {
+    /// Notes that Redis has acknowledged the release of an attempt's record.
+    pub fn free(&self, name: &[u8], token: Token) {
         let mut state = self.state.lock();
-        for name in names {
-            if !state.holds(name) {
-                state.names.remove(name);
-            }
+        if state.names.get(name) == Some(&token) {
+            state.names.remove(name);
         }
     }
 
@@ -302,20 +326,46 @@ mod tests {
         assert!(!registry.knows(b"j"));
         let second = registry.admit(b"j", b"q", b"{2}");
         assert_eq!(registry.get(second).unwrap().name, b"j~n.2");
-        registry.free(&[b"j".to_vec()]);
+        registry.free(b"j", first);
         assert_eq!(registry.get(registry.admit(b"j", b"q", b"{3}")).unwrap().name, b"j");
     }
 
+    fn fetched(registry: &Registry, name: &[u8]) -> (Token, Admitted) {
+        let (token, _) = registry.reserve();
+        (token, registry.admit_recorded(token, name.to_vec(), b"q".to_vec(), b"{}"[..].into()))
+    }
+
     #[test]
-    fn a_name_that_a_fetch_took_meanwhile_stays_taken() {
+    fn a_release_frees_no_name_that_a_later_attempt_has() {
         let registry = Registry::new("n");
-        let (first, _) = registry.reserve();
-        registry.admit_recorded(first, b"j".to_vec(), b"q".to_vec(), b"{1}"[..].into());
+        let (first, _) = fetched(&registry, b"j");
         registry.remove(first);
-        let (second, _) = registry.reserve();
-        registry.admit_recorded(second, b"j".to_vec(), b"q".to_vec(), b"{2}"[..].into());
-        registry.free(&[b"j".to_vec()]);
-        assert!(registry.knows(b"j"));
+        let (second, admitted) = fetched(&registry, b"j");
+        assert_eq!(admitted, Admitted::BesideARelease);
+        assert_eq!(registry.get(second).unwrap().mirrored, Mirrored::Unknown);
+        registry.remove(second);
+        registry.free(b"j", first);
+        let third = registry.admit(b"j", b"q", b"{3}");
+        assert_eq!(registry.get(third).unwrap().name, b"j~n.3");
+    }
+
+    #[test]
+    fn a_fetch_of_the_same_jid_shows_that_the_lease_is_lost() {
+        let registry = Registry::new("n");
+        let (first, _) = fetched(&registry, b"j");
+        let (_, admitted) = fetched(&registry, b"j");
+        assert_eq!(admitted, Admitted::InsteadOf(first));
+        assert_eq!(registry.get(first).unwrap().mirrored, Mirrored::Lost);
+        assert!(registry.send(first).is_none(), "it is not recorded again");
+    }
+
+    #[test]
+    fn a_track_makes_way_for_a_fetch_that_has_the_name() {
+        let registry = Registry::new("n");
+        let first = registry.admit(b"j", b"q", b"{1}");
+        registry.send(first);
+        assert_eq!(fetched(&registry, b"j").1, Admitted::Alone);
+        assert_eq!(registry.get(first).unwrap().name, b"j~n.1");
     }
 
     #[test]

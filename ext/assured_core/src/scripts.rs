@@ -35,6 +35,7 @@ scripts! {
     LOCK_TAKE_OVER = "lock_take_over";
     PAYLOADS = "payloads";
     RELEASE = "owner" & "drop" & "release";
+    RELEASE_IF_UNCHANGED = "owner" & "release_if_unchanged";
     REQUEUE = "owner" & "requeue";
     RETIRE = "retire";
     TRACK = "owner" & "drop" & "track";

@@ -443,6 +443,24 @@ fn a_release_that_is_sent_again_spares_the_next_job_of_the_same_jid() {
     assert_eq!(&*answered(&waiter).payload, assured_retry("j").as_bytes());
 }
 
+#[test]
+fn a_release_that_was_not_answered_spares_a_job_fetched_meanwhile() {
+    let mut redis = Redis::shared();
+    let (engine, queues, proxy) = start_behind_proxy(&redis);
+    push(&mut redis, &assured("j"));
+    let first = get(&engine, &queues);
+    proxy.lose_next("ns:job:j");
+    engine.release(first.attempt.unwrap());
+    eventually("a reply is lost", || proxy.has_lost());
+    push(&mut redis, &assured_retry("j"));
+    let second = get(&engine, &queues);
+    assert_eq!(&*second.payload, assured_retry("j").as_bytes());
+    answered(&engine.flush());
+    assert_eq!(records(&mut redis), recorded("j", &assured_retry("j")).without(&["ns:instances"]));
+    engine.release(second.attempt.unwrap());
+    redis.until(|redis| records(redis) == Space::default());
+}
+
 /// Pushes although Redis is full: a script that has written may go on writing.
 fn force(redis: &mut Redis, payload: &str) {
     let script = "redis.call('DEL', 'none') return redis.call('LPUSH', 'queue:q', ARGV[1])";

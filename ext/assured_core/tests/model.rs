@@ -138,7 +138,7 @@ impl World {
         if let Some((attempt, name)) = self.take(nth) {
             let names = [name];
             self.store.record(&identity(attempt.instance), &names, &[]).unwrap();
-            self.registries[attempt.instance].free(&names);
+            self.registries[attempt.instance].free(&names[0], attempt.token);
         }
     }
 
@@ -146,7 +146,7 @@ impl World {
         if let Some((attempt, name)) = self.take(nth) {
             let item = Return { name, queue: b"q".to_vec(), payload: attempt.payload.clone().into_bytes() };
             self.store.give_back(&identity(attempt.instance), std::slice::from_ref(&item)).unwrap();
-            self.registries[attempt.instance].free(&[item.name]);
+            self.registries[attempt.instance].free(&item.name, attempt.token);
             if attempt.recorded {
                 self.queue.push(attempt.payload);
             }

@@ -235,6 +235,19 @@ fn commit_releases_ours_and_nothing_of_another_holder() {
 }
 
 #[test]
+fn a_release_in_doubt_spares_another_payload() {
+    let before = registered()
+        .with("ns:jobs:a", set(&["changed", "same"]))
+        .with("ns:job:changed", text("{new}"))
+        .with("ns:job:same", text("{}"))
+        .with("ns:job:theirs", text("{}"));
+    let (mut redis, mut store) = seeded(&before);
+    let records = ["changed", "same", "theirs", "unknown"].map(|name| (name.into(), b"{}"[..].into()));
+    store.release_if_unchanged(&identity("a"), &records).unwrap();
+    assert_eq!(redis.dump(), before.without(&["ns:job:same"]).with("ns:jobs:a", set(&["changed"])));
+}
+
+#[test]
 fn commit_releases_before_it_records() {
     let (mut redis, mut store) =
         seeded(&registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{old}")));

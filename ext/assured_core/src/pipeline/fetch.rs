@@ -4,19 +4,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::serve::Troubles;
-use super::{Pipeline, Request};
+use super::{BATCH, Pipeline, Release};
 use crate::Bytes;
 use crate::error::Result;
-use crate::fetch::{DueRequest, Job};
+use crate::events::Level;
+use crate::fetch::{DueRequest, Job, Request};
 use crate::heartbeat::Outage;
 use crate::identity::{Identity, SharedIdentity};
 use crate::payload;
-use crate::registry::{Registry, Token};
+use crate::registry::{Admitted, Registry, Token};
 use crate::store::{Order, Popped, Store};
 
 /// What a lane takes from the inbox at once.
 struct Catch {
-    releases: Vec<Bytes>,
+    releases: Vec<Release>,
     requests: VecDeque<Request>,
 }
 
@@ -25,10 +26,15 @@ impl Pipeline {
     pub fn serve_fetches(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage) {
         let mut troubles = Troubles::default();
         while self.await_requests() {
-            let Some(identity) = self.identity(identity) else { return };
             // Before anything leaves the inbox: whoever waits for the fetches under way waits for this one, too.
             let under_way = self.fetching.read();
-            let outcome = self.take_requests().map_or(Ok(()), |catch| self.pop(&mut store, &identity, catch));
+            let Some(identity) = identity.get() else {
+                drop(under_way);
+                self.identity(identity);
+                continue;
+            };
+            let Some(catch) = self.take_requests() else { continue };
+            let outcome = self.pop(&mut store, &identity, catch);
             drop(under_way);
             match outcome {
                 Ok(()) => troubles.over(),
@@ -51,30 +57,33 @@ impl Pipeline {
         !requests.is_empty() && !self.idle.is_idle()
     }
 
-    /// Nothing, if another lane was faster.
+    /// Nothing, if another lane was faster, or the end of the engine.
     fn take_requests(&self) -> Option<Catch> {
         let mut inbox = self.inbox.lock();
         inbox.forget_abandoned();
-        if !self.may_fetch(&inbox.requests) {
+        if inbox.stopped || !self.may_fetch(&inbox.requests) {
             return None;
         }
-        Some(Catch { releases: inbox.take_releases(), requests: std::mem::take(&mut inbox.requests) })
+        Some(Catch { releases: inbox.take_releases(BATCH), requests: std::mem::take(&mut inbox.requests) })
     }
 
     /// One round trip. After an error, requests and releases are back in the inbox.
     fn pop(&self, store: &mut Store, identity: &Identity, catch: Catch) -> Result<()> {
         let Catch { releases, requests } = catch;
         let fetch = Fetch::new(&requests, &self.registry);
-        match store.fetch(identity, &releases, &fetch.queues, &fetch.orders) {
+        let names: Vec<_> = releases.iter().map(|release| release.name.clone()).collect();
+        match store.fetch(identity, &names, &fetch.queues, &fetch.orders) {
             Ok(jobs) => {
-                self.registry.free(&releases);
+                self.released(&releases);
                 let unserved = self.hand_out(&fetch, requests, &jobs);
                 self.wait_on(unserved);
                 Ok(())
             }
             Err(error) => {
-                self.release_carefully(releases);
+                self.doubt(releases);
                 self.wait_on(requests);
+                // This lane waits before it tries again; the others may have nothing to complain of.
+                self.wanted.notify_one();
                 Err(error)
             }
         }
@@ -116,7 +125,17 @@ impl Pipeline {
     /// Enters a job that was popped just now.
     fn admit(&self, token: Token, queue: Bytes, payload: Arc<[u8]>, name: Option<Bytes>) -> Job {
         let attempt = name.map(|name| {
-            self.registry.admit_recorded(token, name, queue.clone(), Arc::clone(&payload));
+            let label = String::from_utf8_lossy(&name).into_owned();
+            match self.registry.admit_recorded(token, name, queue.clone(), Arc::clone(&payload)) {
+                Admitted::Alone => {}
+                // Recorded once more, after all releases that are under way.
+                Admitted::BesideARelease => self.track(token),
+                Admitted::InsteadOf(_) => {
+                    let message =
+                        format!("job {label} was given to others while it ran here, and came here again");
+                    self.events.log(Level::Error, message);
+                }
+            }
             token
         });
         // Recorded because of a text in its arguments: not assured, and nobody's to bring back.

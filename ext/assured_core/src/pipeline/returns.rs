@@ -89,10 +89,11 @@ impl Pipeline {
         for name in strays {
             let payload = store.payloads(std::slice::from_ref(name), 0)?.pop().flatten();
             match payload {
-                Some(payload) if !self.registry.was_released(name, &payload) => {
-                    self.return_stray(store, identity, name.clone(), payload)?;
+                Some(payload) if self.registry.was_released(name, &payload) => {
+                    store.release_if_unchanged(identity, &[(name.clone(), payload.into())])?;
                 }
-                _ => self.record(store, identity, std::slice::from_ref(name), &[])?,
+                Some(payload) => self.return_stray(store, identity, name.clone(), payload)?,
+                None => drop(store.forget(&identity.id, name)?),
             }
         }
         Ok(())
@@ -111,14 +112,10 @@ impl Pipeline {
             self.events.log(Level::Error, message);
             return Ok(());
         };
-        let outcomes = store.give_back(identity, &[Return { name: name.clone(), queue, payload }])?;
-        if outcomes == [Requeued::Yes] {
+        if store.give_back(identity, &[Return { name, queue, payload }])? == [Requeued::Yes] {
             let message =
                 format!("job {label} was fetched by a round trip that failed; it is back in its queue");
             self.events.log(Level::Warn, message);
-        }
-        if outcomes != [Requeued::Refused] {
-            self.registry.free(&[name]);
         }
         Ok(())
     }

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{BATCH, LATER, LONGEST_WAIT, Op, Pipeline};
-use crate::Bytes;
+use super::{BATCH, LATER, LONGEST_WAIT, Op, Pipeline, Release};
 use crate::backoff::Backoff;
 use crate::error::{Error, Remedy, Result};
 use crate::events::Level;
@@ -17,7 +16,7 @@ use crate::store::Store;
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) ops: VecDeque<Op>,
-    pub(super) releases: Vec<Bytes>,
+    pub(super) releases: Vec<Release>,
 }
 
 /// Failures in a row.
@@ -47,8 +46,9 @@ impl Pipeline {
         // After a panic, ops that were in hand are gone; the registry still knows what they were for.
         self.registry.unmirrored().into_iter().for_each(|token| self.track(token));
         let mut troubles = Troubles::default();
-        while let Some(mut work) = self.take() {
+        while let Some(ops) = self.take() {
             let Some(identity) = self.identity(identity) else { return };
+            let mut work = Work { ops, releases: Vec::new() };
             match self.perform(&mut store, &identity, &mut work) {
                 Ok(()) => troubles.over(),
                 Err(error) => {
@@ -85,7 +85,7 @@ impl Pipeline {
     }
 
     /// Waits for work and takes a batch of it; nothing once stopped.
-    fn take(&self) -> Option<Work> {
+    fn take(&self) -> Option<VecDeque<Op>> {
         let mut inbox = self.inbox.lock();
         loop {
             if inbox.stopped {
@@ -95,10 +95,9 @@ impl Pipeline {
             let now = Instant::now();
             let ride_until = inbox.leave_at.filter(|at| *at > now && inbox.releases.len() < BATCH);
             let go = !inbox.releases.is_empty() && ride_until.is_none();
-            if go || !inbox.ops.is_empty() {
+            if go || !inbox.ops.is_empty() || !inbox.doubtful.is_empty() {
                 let count = inbox.ops.len().min(BATCH);
-                let ops: VecDeque<_> = inbox.ops.drain(..count).collect();
-                return Some(Work { ops, releases: inbox.take_releases() });
+                return Some(inbox.ops.drain(..count).collect());
             }
             let wake_at = ride_until.into_iter().chain(inbox.later.iter().map(|(at, _)| *at)).min();
             inbox.asleep = ride_until.is_none();
@@ -114,6 +113,7 @@ impl Pipeline {
         let mut inbox = self.inbox.lock();
         work.ops.append(&mut inbox.ops);
         inbox.ops = work.ops;
+        work.releases.into_iter().rev().for_each(|release| inbox.releases.push_front(release));
     }
 
     fn pause(&self, wait: Duration) {
@@ -124,9 +124,14 @@ impl Pipeline {
 
     /// Does the work. After an error, `work` holds the ops that are still to be done.
     fn perform(&self, store: &mut Store, identity: &Identity, work: &mut Work) -> Result<()> {
-        // Releases go their own way: a lane may send some meanwhile.
-        let _no_fetch_under_way = (!work.ops.is_empty()).then(|| self.fetching.write());
-        if !work.releases.is_empty() {
+        let only_releases = work.ops.is_empty() && self.inbox.lock().doubtful.is_empty();
+        let _no_fetch_under_way = (!only_releases).then(|| self.fetching.write());
+        if !only_releases {
+            self.settle_doubts(store, identity)?;
+        }
+        // Now that the lanes have done with theirs: all that were asked for before the ops.
+        work.releases = self.inbox.lock().take_releases(usize::MAX);
+        while !work.releases.is_empty() {
             self.exchange(store, identity, work)?;
         }
         loop {
@@ -153,11 +158,6 @@ impl Pipeline {
                 Some(Op::PushBack(queue, payload)) => store.push_back(queue, payload),
                 Some(Op::Strays(names)) => self.perform_strays(store, identity, names),
                 Some(Op::Flush(waiter)) => {
-                    work.releases = self.inbox.lock().take_releases();
-                    if !work.releases.is_empty() {
-                        self.exchange(store, identity, work)?;
-                        continue;
-                    }
                     waiter.answer(());
                     Ok(())
                 }

@@ -56,7 +56,9 @@ impl Store {
         if records.is_empty() {
             if !releases.is_empty() {
                 let release = self.release_command(&identity.id, identity.entry.as_bytes(), releases);
-                self.one::<i64>("release", release)?;
+                // Not sent twice: a fetch on another connection may take a name meanwhile.
+                let replies = self.tracking.run_once("release", &[release])?;
+                self.next::<i64>("release", &mut replies.into_iter())?;
             }
             return Ok(Vec::new());
         }
@@ -102,6 +104,21 @@ impl Store {
         let mut args = vec![id, entry];
         args.extend(names.iter().map(Vec::as_slice));
         scripts::RELEASE.call(&keys, &args)
+    }
+
+    /// Releases records that still hold these payloads. It may be sent twice.
+    pub fn release_if_unchanged(
+        &mut self,
+        identity: &Identity,
+        records: &[(Bytes, Arc<[u8]>)],
+    ) -> Result<()> {
+        let mut keys = vec![self.keys.jobs(&identity.id), self.keys.instances()];
+        let mut args = vec![identity.id.clone(), identity.entry.clone().into()];
+        for (name, payload) in records {
+            keys.push(self.keys.job(name));
+            args.extend([name.clone(), payload.to_vec()]);
+        }
+        self.one::<i64>("release", scripts::RELEASE_IF_UNCHANGED.call(&keys, &args)).map(drop)
     }
 
     /// The KEYS and ARGV with which `track.lua` and `fetch.lua` begin.

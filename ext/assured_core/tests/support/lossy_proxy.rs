@@ -3,24 +3,28 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use assured_core::payload::FLAG;
 
 /// A port that leads to Redis.
 pub struct LossyProxy {
     pub port: u16,
-    lose: Arc<AtomicBool>,
+    lose: Arc<Mutex<Option<Vec<u8>>>>,
 }
+
+/// How long the client waits for the lost reply.
+const HELD: Duration = Duration::from_millis(200);
 
 impl LossyProxy {
     /// Its threads end with the connections that they serve.
     pub fn to(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let lose = Arc::new(AtomicBool::new(false));
+        let lose = Arc::new(Mutex::new(None));
         let shared = Arc::clone(&lose);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -35,30 +39,44 @@ impl LossyProxy {
 
     /// The next fetch is executed and its reply lost; the connection ends.
     pub fn lose_next_fetch(&self) {
-        self.lose.store(true, Ordering::SeqCst);
+        // Nothing but a fetch names the flag unescaped.
+        self.lose_next(FLAG);
+    }
+
+    /// The same for the next request that contains `text`.
+    pub fn lose_next(&self, text: &str) {
+        *self.lose.lock().unwrap() = Some(text.into());
     }
 
     /// Whether it has happened.
     pub fn has_lost(&self) -> bool {
-        !self.lose.load(Ordering::SeqCst)
+        self.lose.lock().unwrap().is_none()
     }
 }
 
-fn connect(client: TcpStream, server: TcpStream, lose: &Arc<AtomicBool>) {
+fn connect(client: TcpStream, server: TcpStream, lose: &Arc<Mutex<Option<Vec<u8>>>>) {
     let cut = Arc::new(AtomicBool::new(false));
     let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let (lose, cutting) = (Arc::clone(lose), Arc::clone(&cut));
     thread::spawn(move || {
         copy(from_client, to_server, |bytes| {
-            // Nothing but a fetch names the flag unescaped.
-            let fetch = bytes.windows(FLAG.len()).any(|text| text == FLAG.as_bytes());
-            if fetch && lose.swap(false, Ordering::SeqCst) {
+            let mut lose = lose.lock().unwrap();
+            let meant = |text: &mut Vec<u8>| bytes.windows(text.len()).any(|part| part == text);
+            if lose.take_if(meant).is_some() {
                 cutting.store(true, Ordering::SeqCst);
             }
             true
         });
     });
-    thread::spawn(move || copy(server, client, |_| !cut.load(Ordering::SeqCst)));
+    thread::spawn(move || {
+        copy(server, client, |_| {
+            let cut = cut.load(Ordering::SeqCst);
+            if cut {
+                thread::sleep(HELD);
+            }
+            !cut
+        });
+    });
 }
 
 /// Copies while `go_on` says so, then closes both ends.
