@@ -447,6 +447,11 @@ fn a_release_that_is_sent_again_spares_the_next_job_of_the_same_jid() {
 fn a_release_that_was_not_answered_spares_a_job_fetched_meanwhile() {
     let mut redis = Redis::shared();
     let (engine, queues, proxy) = start_behind_proxy(&redis);
+    // A connection that was in use before is worth a second try.
+    push(&mut redis, &assured("i"));
+    engine.release(get(&engine, &queues).attempt.unwrap());
+    answered(&engine.flush());
+
     push(&mut redis, &assured("j"));
     let first = get(&engine, &queues);
     proxy.lose_next("ns:job:j");
