@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-require_relative "../support/slow_proxy"
+require_relative "../support/fault_proxy"
 
 RSpec.describe "Recovery by a Sidekiq process" do
   let(:with_middleware) { File.expand_path("../support/app_with_client_middleware.rb", __dir__) }
@@ -86,7 +86,7 @@ RSpec.describe "Recovery by a Sidekiq process" do
   end
 
   context "when the recovering process is killed, without client middleware" do
-    let(:proxy) { SlowProxy.new(redis_server.port, delay: 0.05) }
+    let(:proxy) { FaultProxy.new(redis_server.port) { |_, instant| 0.05 if instant == :after } }
     let(:interrupted) { { url: proxy.url } }
 
     after { proxy.close }
