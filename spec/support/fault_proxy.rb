@@ -2,7 +2,9 @@
 
 require "socket"
 require_relative "command_name"
+require_relative "gate"
 require_relative "resp"
+require_relative "socket_pair"
 
 # Stands between clients and Redis, and does to them what networks do: cuts, delays and black holes, at any command,
 # before Redis executes it or after. Each connection waits for the reply to a command before it passes on the next
@@ -24,8 +26,8 @@ class FaultProxy
     @target = target
     @rule = rule
     @mutex = Mutex.new
-    @opened = ConditionVariable.new
-    @sockets = []
+    @gate = Gate.new
+    @pairs = []
     @counts = Hash.new(0)
     @server = TCPServer.new("127.0.0.1", 0)
     @threads = [Thread.new { accept }]
@@ -62,14 +64,14 @@ class FaultProxy
   #
   # @return [void]
   def cut
-    @mutex.synchronize { @sockets.slice!(0..) }.each { |socket| shut(socket) }
+    @mutex.synchronize { @pairs.dup }.each(&:cut)
   end
 
   # From now on nothing passes, and nobody is told so. Connections stay open, and new ones are accepted.
   #
   # @return [void]
   def black_hole
-    @mutex.synchronize { @closed = true }
+    @gate.close
   end
 
   # Lets through what was held up, as the network does with what was sent into a partition: a command may arrive
@@ -77,10 +79,7 @@ class FaultProxy
   #
   # @return [void]
   def open
-    @mutex.synchronize do
-      @closed = false
-      @opened.broadcast
-    end
+    @gate.open
   end
 
   # @return [void]
@@ -102,63 +101,42 @@ class FaultProxy
   end
 
   def connect(client)
-    pass_gate
-    redis = TCPSocket.new("127.0.0.1", @target)
-    [client, redis].each { |socket| prepare(socket) }
-    @mutex.synchronize { @sockets.push(client, redis) }
-    serve(client, redis)
+    @gate.pass
+    pair = SocketPair.new(client, TCPSocket.new("127.0.0.1", @target))
+    @mutex.synchronize { @pairs << pair }
+    serve(pair)
   rescue IOError, SystemCallError
     # One of the two is gone.
   ensure
-    [client, redis].compact.each(&:close)
-    @mutex.synchronize { @sockets -= [client, redis] }
+    (pair || client).close
+    @mutex.synchronize { @pairs.delete(pair) }
   end
 
-  def prepare(socket)
-    socket.binmode
-    socket.setsockopt(Socket::IPPROTO_TCP, Socket::TCP_NODELAY, 1)
-  end
-
-  def serve(client, redis)
+  def serve(pair)
     role = "sidekiq"
-    while (command = Resp.read(client))
+    while (command = Resp.read(pair.client))
       words = Resp.words(command)
       role = words.last.delete_prefix("sidekiq-assured-jobs:") if words[0..1] == %w[CLIENT SETNAME]
-      reply = pass_on(command, count("#{role}: #{CommandName.of(words)}"), client, redis) or break
-      client.write(reply)
+      reply = pass_on(command, count("#{role}: #{CommandName.of(words)}"), pair) or break
+      pair.client.write(reply)
     end
   end
 
   # @return [String, nil] the reply, if there is still somebody to get it
-  def pass_on(command, step, client, redis)
+  def pass_on(command, step, pair)
     return if meddle(step, :before) == :cut
 
-    redis.write(command)
-    await_reply(client, redis) or return
-    reply = Resp.read(redis)
+    pair.redis.write(command)
+    pair.await_reply or return
+    reply = Resp.read(pair.redis)
     reply unless meddle(step, :after) == :cut
-  end
-
-  # A pop that waits for a job must not get one for a client that is gone.
-  def await_reply(client, redis)
-    ready, = IO.select([redis, client])
-    return true if ready.include?(redis)
-
-    client.recv_nonblock(1, Socket::MSG_PEEK) != ""
-  rescue IOError
-    # The client has sent more commands, which were read into a buffer already.
-    true
   end
 
   def meddle(step, instant)
     answer = step && @rule&.call(step, instant)
     sleep answer if answer.is_a?(Numeric)
-    pass_gate unless answer == :cut
+    @gate.pass unless answer == :cut
     answer
-  end
-
-  def pass_gate
-    @mutex.synchronize { @opened.wait(@mutex) while @closed }
   end
 
   # @return [Step, nil] this command, if it counts
@@ -169,11 +147,5 @@ class FaultProxy
   # Called under the lock.
   def counts?(_name)
     true
-  end
-
-  def shut(socket)
-    socket.shutdown
-  rescue IOError, SystemCallError
-    # It has ended already.
   end
 end

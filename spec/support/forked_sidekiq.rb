@@ -23,5 +23,9 @@ while (line = $stdin.gets)
   children << Process.detach(pid)
   puts pid
 end
-children.select(&:alive?).each { |child| Process.kill(:KILL, child.pid) }
+children.select(&:alive?).each do |child|
+  Process.kill(:KILL, child.pid)
+rescue Errno::ESRCH
+  # It has just ended.
+end
 children.each(&:join)

@@ -1,0 +1,128 @@
+# frozen_string_literal: true
+
+require_relative "fault"
+
+module Faults
+  # A fault of one process, which is a reason for its jobs to run again.
+  class ProcessFault < Fault
+    # @return [String]
+    attr_reader :target
+
+    # @param target [String] name of the process
+    def initialize(target)
+      super()
+      @target = target
+    end
+  end
+
+  # SIGKILL. Undone by a successor.
+  class ProcessKilled < ProcessFault
+    # @param target [String]
+    # @param successor [String, nil] name of the process that takes its place; none, if nil
+    def initialize(target, successor: nil)
+      super(target)
+      @successor = successor
+    end
+
+    private
+
+    def begin_on(world)
+      world.fleet.bury(target)
+    end
+
+    def end_on(world)
+      world.fleet.boot(@successor, world.server.port) if @successor
+    end
+  end
+
+  # SIGSTOP until SIGCONT, as a virtual machine that is moved, or a laptop that is closed.
+  class ProcessPaused < ProcessFault
+    private
+
+    def begin_on(world)
+      world.fleet[target].process.signal(:STOP)
+    end
+
+    def end_on(world)
+      # It may have been killed meanwhile.
+      world.fleet[target]&.process&.signal(:CONT)
+    end
+  end
+
+  # Nothing of what one process sends arrives, nor does any answer, until the partition is over: then all of it does.
+  class Partition < ProcessFault
+    private
+
+    def begin_on(world)
+      world.fleet[target].proxy.black_hole
+    end
+
+    def end_on(world)
+      world.fleet[target]&.proxy&.open
+    end
+  end
+
+  # All connections of one process end, again and again. No reason for any job to run again.
+  class ConnectionsCut < Fault
+    # @param process [String]
+    # @param every [Numeric] seconds
+    def initialize(process, every: 0.3)
+      super()
+      @process = process
+      @every = every
+    end
+
+    private
+
+    def begin_on(world)
+      proxy = world.fleet[@process].proxy
+      @thread = Thread.new do
+        loop do
+          proxy.cut
+          sleep @every
+        end
+      end
+    end
+
+    def end_on(_world)
+      @thread&.kill&.join
+    end
+  end
+
+  # The wall clock of one process jumps. It runs under libfaketime, which reads the file; its monotonic clock goes on,
+  # as it does when an operator or NTP sets the time. No reason for any job to run again.
+  class ClockStepped < Fault
+    LIBRARY = Dir["/usr/lib/*/faketime/libfaketimeMT.so.1"].first
+
+    # @param file [String]
+    # @return [Hash{String => String}] environment of a process whose clock this file sets
+    def self.environment(file)
+      { "LD_PRELOAD" => LIBRARY, "FAKETIME_TIMESTAMP_FILE" => file, "FAKETIME_NO_CACHE" => "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC" => "1", "DONT_FAKE_MONOTONIC" => "1" }
+    end
+
+    # @param file [String]
+    # @param seconds [Integer]
+    def initialize(file, seconds)
+      super()
+      @file = file
+      @seconds = seconds
+    end
+
+    private
+
+    def begin_on(_world)
+      set(@seconds)
+    end
+
+    def end_on(_world)
+      set(0)
+    end
+
+    # Renamed: a process that reads at this instant must not see half of it.
+    def set(seconds)
+      File.write("#{@file}.new", format("%+d\n", seconds))
+      File.rename("#{@file}.new", @file)
+    end
+  end
+end
