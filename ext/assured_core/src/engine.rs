@@ -9,7 +9,7 @@ use crate::Bytes;
 use crate::events::Events;
 use crate::fetch::{DueRequest, Job, Queues, Request};
 use crate::heartbeat::{Farewell, Heartbeat, Outage};
-use crate::identity::SharedIdentity;
+use crate::identity::{Candidates, SharedIdentity};
 use crate::payload;
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
@@ -102,7 +102,8 @@ impl Engine {
             alarm: Arc::clone(&self.alarms.heartbeat),
             farewell: Arc::clone(&self.farewell),
         };
-        spawn("saj-heartbeat", Arc::clone(&self.events), move || heartbeat.serve());
+        let mut candidates = Candidates::new(&self.settings);
+        spawn("saj-heartbeat", Arc::clone(&self.events), move || heartbeat.serve(&mut candidates));
     }
 
     fn spawn_pipeline(&self) {

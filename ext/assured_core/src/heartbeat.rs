@@ -43,16 +43,16 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Claims an identity, then beats until stopped.
-    pub fn serve(&self) {
+    /// Claims an identity, then beats until stopped. After a panic the same candidates must come again: the
+    /// registry knows a claim by its entry.
+    pub fn serve(&self, candidates: &mut Candidates) {
         let slack = self.settings.heartbeat_ttl - self.settings.heartbeat_interval;
         let mut store = Store::impatient(&self.settings, "heartbeat", slack / 3);
-        let mut candidates = Candidates::new(&self.settings);
         let mut strays = HashSet::new();
         let mut backoff = Backoff::new((self.settings.heartbeat_interval / 5).min(Duration::from_secs(1)));
         while !self.alarm.stopped() {
             let began = Instant::now();
-            match self.beat(&mut store, &mut candidates, &mut strays) {
+            match self.beat(&mut store, candidates, &mut strays) {
                 Ok(()) => {
                     self.outage.ended(&self.events);
                     backoff.reset();

@@ -15,6 +15,8 @@ pub mod heartbeat;
 pub mod identity;
 pub mod inspection;
 pub mod keys;
+#[cfg(debug_assertions)]
+pub mod panics;
 pub mod payload;
 pub mod pipeline;
 pub mod pulse;

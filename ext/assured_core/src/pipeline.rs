@@ -9,6 +9,7 @@ mod serve;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -80,6 +81,8 @@ pub struct Pipeline {
     halted: Condvar,
     /// Held for reading while a fetch is under way, for writing while ops are done.
     fetching: RwLock<()>,
+    /// Panics of the thread since it last got through a batch.
+    panics: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +140,7 @@ impl Pipeline {
             wanted: Condvar::new(),
             halted: Condvar::new(),
             fetching: RwLock::default(),
+            panics: AtomicU32::new(0),
         }
     }
 

@@ -49,6 +49,17 @@ pub fn refuse(requests: &Mutex<Vec<Arc<Waiter<Answer>>>>) {
     requests.lock().drain(..).for_each(|waiter| waiter.answer(Err("the engine stopped".into())));
 }
 
+/// Somebody who asked for a sweep. A panic must not leave them waiting.
+struct Asker(Arc<Waiter<Answer>>);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.answer(Err("the sweep panicked".into()));
+        }
+    }
+}
+
 /// How a sweep chooses the dead.
 enum Looks {
     /// Two looks, and the judge's own pulse.
@@ -97,12 +108,12 @@ impl Sweeper {
 
     fn answer_requests(&self, store: &mut Store, recovery: &mut Recovery) {
         loop {
-            let Some(waiter) = self.requests.lock().pop() else {
+            let Some(asker) = self.requests.lock().pop().map(Asker) else {
                 return;
             };
             let answer =
                 self.adopt_strangers(store).and_then(|()| self.sweep(store, recovery, &mut Looks::One));
-            waiter.answer(answer.map_err(|error| error.to_string()));
+            asker.0.answer(answer.map_err(|error| error.to_string()));
         }
     }
 

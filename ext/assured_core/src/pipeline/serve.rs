@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{BATCH, LATER, LONGEST_WAIT, Op, Pipeline, Release};
@@ -40,19 +41,40 @@ impl Troubles {
     }
 }
 
+/// How often an op is tried at which the thread panics. One that always does must not stop the others.
+const PANICS: u32 = 3;
+
+/// Work that goes back into the inbox if the thread panics.
+struct InHand<'a> {
+    pipeline: &'a Pipeline,
+    work: Work,
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.pipeline.save(std::mem::take(&mut self.work));
+        }
+    }
+}
+
 impl Pipeline {
     /// Serves the pipeline until it is stopped.
     pub fn serve(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage) {
-        // After a panic, ops that were in hand are gone; the registry still knows what they were for.
+        // After a panic, tracks that were in hand are gone; the registry still knows what they were for. Releases
+        // are found as strays, and requests are made anew.
         self.registry.unmirrored().into_iter().for_each(|token| self.track(token));
         let mut troubles = Troubles::default();
         while let Some(ops) = self.take() {
+            let mut hand = InHand { pipeline: self, work: Work { ops, releases: Vec::new() } };
             let Some(identity) = self.identity(identity) else { return };
-            let mut work = Work { ops, releases: Vec::new() };
-            match self.perform(&mut store, &identity, &mut work) {
-                Ok(()) => troubles.over(),
+            match self.perform(&mut store, &identity, &mut hand.work) {
+                Ok(()) => {
+                    self.panics.store(0, Ordering::Relaxed);
+                    troubles.over();
+                }
                 Err(error) => {
-                    self.put_back(work);
+                    self.put_back(std::mem::take(&mut hand.work));
                     self.recover_from(&error, &mut troubles, outage);
                 }
             }
@@ -114,6 +136,16 @@ impl Pipeline {
         work.ops.append(&mut inbox.ops);
         inbox.ops = work.ops;
         work.releases.into_iter().rev().for_each(|release| inbox.releases.push_front(release));
+    }
+
+    /// Keeps what is left of the work at which the thread panics.
+    fn save(&self, mut work: Work) {
+        if self.panics.fetch_add(1, Ordering::Relaxed) + 1 >= PANICS {
+            self.panics.store(0, Ordering::Relaxed);
+            let op = work.ops.pop_front();
+            self.events.log(Level::Error, format!("given up after {PANICS} panics: {op:?}"));
+        }
+        self.put_back(work);
     }
 
     fn pause(&self, wait: Duration) {

@@ -58,7 +58,11 @@ impl Link {
         };
         // Put back only after success: what failed in the middle of a batch cannot be trusted.
         let connection = self.connection.insert(connection);
+        #[cfg(debug_assertions)]
+        crate::panics::here(self.details.db, doing, crate::panics::At::Before);
         let outcome = connection.batch(doing, cmds);
+        #[cfg(debug_assertions)]
+        crate::panics::here(self.details.db, doing, crate::panics::At::After);
         if outcome.is_err() {
             self.connection = None;
         }
