@@ -1,0 +1,111 @@
+//! The protocol in all its interleavings, within bounds: jobs, claims, heartbeats, sweeps, crashes, pauses,
+//! outages, lost replies. Beside it stands each mistake that the checker must find, so that it is known to look.
+//!
+//! Not in the model: data that Redis itself loses, the middleware way, the choice of an id, a second Redis.
+
+mod mistakes;
+mod process;
+mod properties;
+mod redis;
+mod steps;
+mod symmetry;
+mod world;
+
+use mistakes::Mistake;
+use stateright::{Checker, Model};
+use steps::Protocol;
+use world::Faults;
+
+/// No faults.
+const NONE: Faults = Faults { crashes: 0, pauses: 0, outages: 0, lost_replies: 0, exits: 0, failures: 0 };
+/// What holds for a job at any time is best seen with replies that take time.
+const FINE: Protocol = Protocol { jobs: 1, instances: 2, faults: NONE, fine: true, mistake: None };
+/// All numbers.
+const FULL: Protocol = Protocol { jobs: 2, instances: 3, faults: NONE, fine: false, mistake: None };
+
+fn check(protocol: Protocol) -> impl Checker<Protocol> {
+    protocol.checker().symmetry_fn(symmetry::representative).spawn_dfs().join()
+}
+
+fn holds(protocol: Protocol) {
+    let checker = check(protocol);
+    println!("{protocol:?}: {} states", checker.unique_state_count());
+    checker.assert_properties();
+}
+
+/// The mistake breaks this property, and what is checked holds without it.
+fn finds(mistake: Mistake, property: &'static str, protocol: Protocol) {
+    check(protocol).assert_no_discovery(property);
+    let found = check(Protocol { mistake: Some(mistake), ..protocol });
+    let example = found.discovery(property).unwrap_or_else(|| panic!("{mistake:?} goes unnoticed"));
+    println!("{mistake:?}: {:?}", example.into_actions());
+}
+
+#[test]
+fn two_crashes_and_a_pause() {
+    holds(Protocol { faults: Faults { crashes: 2, pauses: 1, ..NONE }, ..FULL });
+}
+
+#[test]
+fn a_crash_and_a_pause_while_replies_take_time() {
+    holds(Protocol { instances: 3, faults: Faults { crashes: 1, pauses: 1, ..NONE }, ..FINE });
+    holds(Protocol { jobs: 2, faults: Faults { crashes: 1, pauses: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn commands_that_are_executed_and_not_answered() {
+    holds(Protocol { faults: Faults { crashes: 1, pauses: 1, lost_replies: 1, ..NONE }, ..FINE });
+    holds(Protocol { faults: Faults { crashes: 1, lost_replies: 2, failures: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn a_job_that_is_retried() {
+    holds(Protocol { faults: Faults { crashes: 1, pauses: 1, failures: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn redis_is_away() {
+    holds(Protocol { instances: 3, faults: Faults { crashes: 1, outages: 1, ..NONE }, ..FINE });
+    holds(Protocol { faults: Faults { crashes: 1, pauses: 1, outages: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn a_clean_exit() {
+    holds(Protocol { faults: Faults { crashes: 1, lost_replies: 1, exits: 1, failures: 1, ..NONE }, ..FINE });
+    holds(Protocol { faults: Faults { crashes: 1, outages: 1, exits: 1, ..NONE }, ..FULL });
+}
+
+#[test]
+fn finds_a_delete_before_the_push() {
+    finds(Mistake::DeleteBeforePush, "no loss", Protocol { faults: Faults { crashes: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn finds_a_release_without_a_look_at_the_claim() {
+    finds(Mistake::ReleaseUnchecked, "fencing", Protocol { faults: Faults { pauses: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn finds_a_payload_that_one_holder_deletes_for_the_other() {
+    finds(Mistake::SharedPayload, "no loss", Protocol { faults: Faults { failures: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn finds_a_heartbeat_that_ends_when_the_shutdown_begins() {
+    let faults = Faults { exits: 1, ..NONE };
+    finds(Mistake::BeatDroppedAtShutdown, "right verdicts", Protocol { faults, ..FINE });
+}
+
+#[test]
+fn finds_a_verdict_after_an_outage() {
+    let faults = Faults { outages: 1, ..NONE };
+    finds(Mistake::VerdictAfterOutage, "right verdicts", Protocol { faults, ..FINE });
+}
+
+#[test]
+fn finds_a_late_release_of_a_name_that_the_process_has_taken_again() {
+    let faults = Faults { crashes: 1, pauses: 1, ..NONE };
+    for mistake in [Mistake::NameReused, Mistake::StaleRelease, Mistake::NoSpareName] {
+        finds(mistake, "fencing", Protocol { faults, ..FINE });
+    }
+}

@@ -1,0 +1,131 @@
+//! What is in Redis, and each script as one atomic step on it.
+
+use crate::mistakes::Mistake;
+use crate::world::{INSTANCES, JOBS, TTL};
+
+/// Name of a record: the jid itself, or one of its spare names. `name / NAMES` is the job.
+pub type Name = u8;
+/// Names that a jid can have at once: its own, and enough spare ones for all bounds used here.
+pub const NAMES: u8 = 8;
+/// A set of names, or of instances.
+pub type Bits = u16;
+
+pub fn job_of(name: Name) -> usize {
+    usize::from(name / NAMES)
+}
+
+pub fn each(bits: Bits) -> impl Iterator<Item = u8> {
+    (0..16).filter(move |bit| bits & (1 << bit) != 0)
+}
+
+/// The key space. A payload is no more than a copy of its job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Redis {
+    /// `queue:<q>`: copies of each job. Their order is left open.
+    pub queue: [u8; JOBS],
+    /// `retry`, in the same way.
+    pub retry: [u8; JOBS],
+    /// `jobs:<id>`
+    pub sets: [Bits; INSTANCES],
+    /// `job:<name>`
+    pub payloads: Bits,
+    /// `instance:<id>`: ticks until it expires.
+    pub beats: [u8; INSTANCES],
+    /// `verdict:<id>`
+    pub verdicts: Bits,
+    /// `instances`
+    pub registry: Bits,
+}
+
+impl Redis {
+    /// `lua/fetch.lua` and `lua/due.lua`, once a job is popped: `lua/record.lua`. `spare` is a name that nobody
+    /// uses.
+    pub fn record(&mut self, i: usize, job: usize, spare: Name, mistake: Option<Mistake>) -> Name {
+        self.registry |= 1 << i;
+        let wanted = job as u8 * NAMES;
+        let taken = self.payloads & (1 << wanted) != 0 && mistake != Some(Mistake::SharedPayload);
+        let name = if taken { spare } else { wanted };
+        self.payloads |= 1 << name;
+        self.sets[i] |= 1 << name;
+        name
+    }
+
+    /// `lua/track.lua`, as a heartbeat uses it to record an attempt anew.
+    pub fn track(&mut self, i: usize, name: Name, spare: Name) -> Name {
+        self.registry |= 1 << i;
+        let ours = self.sets[i] & (1 << name) != 0;
+        let name = if self.payloads & (1 << name) == 0 || ours { name } else { spare };
+        self.payloads |= 1 << name;
+        self.sets[i] |= 1 << name;
+        name
+    }
+
+    /// `lua/release.lua`, and the release part of the others: `lua/drop.lua`.
+    pub fn release(&mut self, i: usize, names: Bits, mistake: Option<Mistake>) {
+        let ours = self.sets[i] & names;
+        self.sets[i] &= !names;
+        self.payloads &= !if mistake == Some(Mistake::ReleaseUnchecked) { names } else { ours };
+    }
+
+    /// `lua/requeue.lua` by the instance itself; says which of the names were still its own.
+    pub fn give_back(&mut self, i: usize, names: Bits) -> Bits {
+        let ours = self.take(i, names);
+        self.push(ours);
+        ours
+    }
+
+    /// `lua/requeue.lua` by a judge. Nothing where the instance beats.
+    pub fn requeue(&mut self, of: usize, names: Bits) -> Option<Bits> {
+        if self.beats[of] > 0 {
+            return None;
+        }
+        let moved = self.give_back(of, names);
+        if moved != 0 {
+            self.verdicts |= 1 << of;
+        }
+        Some(moved)
+    }
+
+    /// The first half of a requeue that is not atomic.
+    pub fn take(&mut self, i: usize, names: Bits) -> Bits {
+        let ours = self.sets[i] & names;
+        self.sets[i] &= !ours;
+        self.payloads &= !ours;
+        ours
+    }
+
+    /// The second half.
+    pub fn push(&mut self, names: Bits) {
+        each(names).for_each(|name| self.queue[job_of(name)] += 1);
+    }
+
+    /// `lua/forget.lua`
+    pub fn forget(&mut self, of: usize, names: Bits) {
+        self.sets[of] &= !(names & !self.payloads);
+    }
+
+    /// `lua/beat.lua`; says whether there is a verdict.
+    pub fn beat(&mut self, i: usize) -> bool {
+        self.registry |= 1 << i;
+        self.beats[i] = TTL;
+        self.verdicts & (1 << i) != 0
+    }
+
+    /// `lua/retire.lua`, by the instance itself or, after its death, by a sweep.
+    pub fn retire(&mut self, i: usize, itself: bool) {
+        if itself {
+            self.beats[i] = 0;
+        } else if self.beats[i] > 0 {
+            return;
+        }
+        if self.sets[i] == 0 {
+            self.registry &= !(1 << i);
+        }
+    }
+
+    /// Whether a sweep finds a record of this job with its payload.
+    pub fn records(&self, job: usize) -> bool {
+        let held = self.sets.iter().fold(0, |all, set| all | set);
+        each(held & self.payloads).any(|name| job_of(name) == job)
+    }
+}
