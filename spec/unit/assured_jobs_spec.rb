@@ -123,7 +123,7 @@ RSpec.describe Sidekiq::AssuredJobs do
       wait_until("connections are closed") do
         redis.client(:list).none? { |client| client["name"].start_with?("sidekiq-assured-jobs:") }
       end
-      expect(own_keys).to contain_exactly(key("verdict:dead"))
+      expect(own_keys).to contain_exactly(key("verdict:dead"), key("stats"))
     end
 
     it "raises when Redis cannot be asked" do

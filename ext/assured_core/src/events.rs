@@ -2,12 +2,12 @@
 //! thread takes them out.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::Bytes;
+use crate::payload::{self, Profile};
 use crate::waiter::Woken;
 
 /// Severity of a log line.
@@ -30,6 +30,12 @@ pub enum Event {
     Log(Level, String),
     /// Orphans for `Sidekiq::Client` to push, answered through [`crate::recovery::Push`].
     Orphans(u64, Vec<Orphan>),
+    /// What the application may want to be told.
+    Notices(Vec<Notice>),
+    /// Dead jobs lie in Redis whose death handlers have not begun.
+    Deaths,
+    /// So many notices found no room.
+    Dropped(u64),
 }
 
 /// An orphan on its way through Ruby.
@@ -41,34 +47,111 @@ pub struct Orphan {
     pub payload: Bytes,
 }
 
+/// What a notice is about. The names are those that the application subscribes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A job of a dead instance is in its queue again.
+    Recovered,
+    /// A job of a dead instance will not run again by itself.
+    Poisoned,
+    /// This instance was declared dead, and a job that it still runs was given to another.
+    LeaseLost,
+    /// An instance was found dead.
+    InstanceDied,
+}
+
+impl Kind {
+    /// The name by which Ruby knows it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Poisoned => "poisoned",
+            Self::LeaseLost => "lease_lost",
+            Self::InstanceDied => "instance_died",
+        }
+    }
+}
+
+/// Something that happened to one job, or to one instance.
+#[derive(Clone, Debug)]
+pub struct Notice {
+    /// What happened.
+    pub kind: Kind,
+    /// The instance that died, or was declared dead.
+    pub instance: Bytes,
+    /// How long ago its last heartbeat was, where this process saw one.
+    pub silent: Option<Duration>,
+    /// The job, unless the notice is about the instance alone or the payload cannot be read.
+    pub job: Option<Profile>,
+    /// Why, where that is not plain.
+    pub reason: Option<String>,
+}
+
+impl Notice {
+    /// A notice about the instance alone.
+    pub fn of_instance(kind: Kind, instance: &[u8], silent: Option<Duration>) -> Self {
+        Self { kind, instance: instance.to_vec(), silent, job: None, reason: None }
+    }
+
+    /// A notice about a job with this payload.
+    pub fn of_job(kind: Kind, instance: &[u8], payload: &[u8]) -> Self {
+        Self { job: payload::profile(payload), ..Self::of_instance(kind, instance, None) }
+    }
+}
+
 /// The queue between the engine and the Ruby thread.
 #[derive(Debug, Default)]
 pub struct Events {
     state: Mutex<State>,
     changed: Condvar,
-    dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Event>,
+    dropped_lines: u64,
+    dropped_notices: u64,
     closed: bool,
     interrupted: bool,
 }
 
 /// A process that logs faster than Ruby can write must not fill its memory with log lines.
-const CAPACITY: usize = 1024;
+pub const CAPACITY: usize = 1024;
 
 impl Events {
     /// Adds a log line. When the queue is full the line is dropped and counted.
     pub fn log(&self, level: Level, message: impl Into<String>) {
         let mut state = self.state.lock();
         if state.queue.len() >= CAPACITY {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            state.dropped_lines += 1;
             return;
         }
         state.queue.push_back(Event::Log(level, message.into()));
         self.changed.notify_all();
+    }
+
+    /// Adds notices, as one event. When the queue is full they are dropped and counted: what they tell of is done
+    /// already.
+    pub fn notify(&self, notices: Vec<Notice>) {
+        if notices.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.queue.len() >= CAPACITY {
+            state.dropped_notices += notices.len() as u64;
+            return;
+        }
+        state.queue.push_back(Event::Notices(notices));
+        self.changed.notify_all();
+    }
+
+    /// Has death handlers run. A full queue forgets it: the dead jobs lie in Redis, and the next sweep sees them.
+    pub fn report_deaths(&self) {
+        let mut state = self.state.lock();
+        if state.queue.len() < CAPACITY {
+            state.queue.push_back(Event::Deaths);
+            self.changed.notify_all();
+        }
     }
 
     /// Adds orphans for Ruby to push. Never dropped: the sender waits for the answer before it sends more.
@@ -83,9 +166,13 @@ impl Events {
         loop {
             if !state.queue.is_empty() || state.closed {
                 let mut batch: Vec<_> = state.queue.drain(..).collect();
-                let dropped = self.dropped.swap(0, Ordering::Relaxed);
-                if dropped > 0 {
-                    batch.push(Event::Log(Level::Warn, format!("{dropped} log lines were dropped")));
+                let (lines, notices) =
+                    (std::mem::take(&mut state.dropped_lines), std::mem::take(&mut state.dropped_notices));
+                if lines > 0 {
+                    batch.push(Event::Log(Level::Warn, format!("{lines} log lines were dropped")));
+                }
+                if notices > 0 {
+                    batch.push(Event::Dropped(notices));
                 }
                 return Woken::Answered(batch);
             }
@@ -113,5 +200,25 @@ impl Events {
     pub fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_orphans_always_find_some() {
+        let events = Events::default();
+        (0..CAPACITY).for_each(|_| events.log(Level::Info, "line"));
+        events.log(Level::Info, "one too many");
+        events.notify(vec![Notice::of_instance(Kind::InstanceDied, b"a", None); 3]);
+        events.report_deaths();
+        events.push_orphans(1, Vec::new());
+        let Woken::Answered(batch) = events.next_batch(None) else { panic!("nothing came") };
+        assert_eq!(batch.len(), CAPACITY + 3);
+        assert!(matches!(batch[CAPACITY], Event::Orphans(1, _)));
+        assert!(matches!(&batch[CAPACITY + 1], Event::Log(_, line) if line.starts_with("1 log")));
+        assert!(matches!(batch[CAPACITY + 2], Event::Dropped(3)));
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::Bytes;
 use crate::backoff::Backoff;
 use crate::error::{Error, Remedy, Result};
-use crate::events::{Events, Level};
+use crate::events::{Events, Kind, Level, Notice};
 use crate::identity::{Candidates, SharedIdentity};
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
@@ -84,7 +84,7 @@ impl Heartbeat {
         match store.beat(&identity, self.settings.heartbeat_ttl, &names)? {
             Beat::Taken => {
                 // The name was free for somebody else only because all our records had been recovered.
-                self.lose(&attempts);
+                self.lose(store, &attempts);
                 candidates.refuse();
                 self.claim(store, candidates)
             }
@@ -98,7 +98,7 @@ impl Heartbeat {
                     .collect();
                 match verdict {
                     Some(verdict) => {
-                        self.lose(&missing);
+                        self.lose(store, &missing);
                         store.clear_verdict(&identity.id, &verdict)?;
                     }
                     None => self.restore(&missing),
@@ -155,7 +155,7 @@ impl Heartbeat {
         *strays = unknown;
     }
 
-    fn lose(&self, attempts: &[Attempt]) {
+    fn lose(&self, store: &mut Store, attempts: &[Attempt]) {
         for attempt in attempts {
             self.registry.set_mirrored(attempt.token, Mirrored::Lost);
         }
@@ -167,6 +167,17 @@ impl Heartbeat {
                 attempts.iter().map(|a| String::from_utf8_lossy(&a.name)).collect::<Vec<_>>().join(", ")
             ),
         );
+        self.tell(store, attempts);
+    }
+
+    fn tell(&self, store: &mut Store, attempts: &[Attempt]) {
+        let id = self.identity.get().map(|identity| identity.id.clone()).unwrap_or_default();
+        let notice = |attempt: &Attempt| Notice::of_job(Kind::LeaseLost, &id, &attempt.payload);
+        self.events.notify(attempts.iter().map(notice).collect());
+        if !attempts.is_empty() {
+            // A counter is no reason to put off what the beat has to do.
+            let _ = store.count("lease_lost", attempts.len() as u64);
+        }
     }
 }
 

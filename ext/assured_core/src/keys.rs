@@ -55,12 +55,22 @@ impl Keys {
         self.tracked(b"recovery_lock", b"")
     }
 
+    /// Hash: counters since ever.
+    pub fn stats(&self) -> Bytes {
+        self.tracked(b"stats", b"")
+    }
+
+    /// List: payloads of jobs that died and whose handlers have not begun.
+    pub fn deaths(&self) -> Bytes {
+        self.tracked(b"deaths", b"")
+    }
+
     /// List: a queue of Sidekiq.
     pub fn queue(&self, name: &[u8]) -> Bytes {
         [&self.sidekiq, b"queue:".as_slice(), name].concat()
     }
 
-    /// Sorted set of Sidekiq: `retry` or `schedule`.
+    /// Sorted set of Sidekiq: `retry`, `schedule` or `dead`.
     pub fn sorted_set(&self, name: &[u8]) -> Bytes {
         [&self.sidekiq, name].concat()
     }

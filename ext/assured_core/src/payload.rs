@@ -1,4 +1,4 @@
-//! What recovery may read of a payload, and the two top-level keys that it sets. Everything else stays
+//! What recovery may read of a payload, and the few top-level keys that it sets. Everything else stays
 //! as it is, byte for byte: user arguments hold integers and floats that a parser would change.
 
 use std::fmt;
@@ -12,6 +12,8 @@ use crate::settings::Timestamps;
 
 /// Key that counts how often a job was recovered.
 pub const RECOVERIES: &str = "assured_recoveries";
+/// Key with the limit of that count, as `sidekiq_options` of the class put it there.
+pub const LIMIT: &str = "assured_max_recoveries";
 const ENQUEUED_AT: &str = "enqueued_at";
 
 /// A payload made ready for its queue.
@@ -23,6 +25,23 @@ pub struct Revived {
     pub payload: Bytes,
 }
 
+/// What people and limits want to know of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Name of the job class; of the class behind it where a framework's own is in front.
+    pub class: Option<String>,
+    /// The jid.
+    pub jid: Option<String>,
+    /// The queue that the payload names.
+    pub queue: Option<String>,
+    /// How often the job was recovered since its last completed run.
+    pub recoveries: u64,
+    /// How often its class lets it be recovered, where the class says so.
+    pub limit: Option<u64>,
+    /// Whether the job may lie in the Dead set; `dead: false` says that it may not.
+    pub keeps_dead: bool,
+}
+
 /// Makes the payload of an orphan ready to be queued again.
 ///
 /// # Errors
@@ -30,9 +49,36 @@ pub struct Revived {
 pub fn revive(payload: &[u8], timestamps: Timestamps) -> Result<Revived, String> {
     let fields = parse(payload)?;
     let queue = text(&fields, "queue").ok_or("the payload names no queue")?;
-    let recoveries = raw(&fields, RECOVERIES).and_then(|raw| raw.parse::<u64>().ok()).unwrap_or(0);
-    let changes = [(ENQUEUED_AT, now(timestamps)), (RECOVERIES, (recoveries + 1).to_string())];
+    let recoveries = count(&fields, RECOVERIES).unwrap_or(0);
+    let changes = [(ENQUEUED_AT, now(timestamps)), (RECOVERIES, recoveries.saturating_add(1).to_string())];
     Ok(Revived { queue: queue.into_bytes(), payload: splice(&fields, &changes) })
+}
+
+/// Reads a payload; nothing where it is no JSON object.
+pub fn profile(payload: &[u8]) -> Option<Profile> {
+    let fields = parse(payload).ok()?;
+    Some(Profile {
+        class: text(&fields, "wrapped").or_else(|| text(&fields, "class")),
+        jid: text(&fields, "jid"),
+        queue: text(&fields, "queue"),
+        recoveries: count(&fields, RECOVERIES).unwrap_or(0),
+        limit: count(&fields, LIMIT),
+        keeps_dead: raw(&fields, "dead") != Some("false"),
+    })
+}
+
+/// Makes the payload of an orphan ready for the Dead set: with the error that Sidekiq shows there, and without its
+/// count, so that a person who enqueues it again gives it a new start. `None` where it is no JSON object.
+pub fn mortify(payload: &[u8], error_class: &str, message: &str, timestamps: Timestamps) -> Option<Bytes> {
+    let mut fields = parse(payload).ok()?;
+    fields.retain(|(key, _)| !names(key, RECOVERIES));
+    let json = |text| serde_json::Value::from(text).to_string();
+    let changes = [
+        ("error_class", json(error_class)),
+        ("error_message", json(message)),
+        ("failed_at", now(timestamps)),
+    ];
+    Some(splice(&fields, &changes))
 }
 
 /// Text that the payload of an assured job contains, as Ruby's JSON writes it. Other text may contain it, too.
@@ -96,6 +142,10 @@ fn text(fields: &Fields<'_>, wanted: &str) -> Option<String> {
     serde_json::from_str(raw(fields, wanted)?).ok()
 }
 
+fn count(fields: &Fields<'_>, wanted: &str) -> Option<u64> {
+    raw(fields, wanted)?.parse().ok()
+}
+
 fn splice(fields: &Fields<'_>, changes: &[(&str, String)]) -> Bytes {
     let mut json = Bytes::with_capacity(
         fields.iter().map(|(k, v)| k.get().len() + v.get().len() + 2).sum::<usize>() + 64,
@@ -156,6 +206,42 @@ mod tests {
             revived(r#"{"queue":"q","assured_recoveries":2,"jid":"a"}"#)
                 .contains(r#""assured_recoveries":3"#)
         );
+    }
+
+    #[test]
+    fn a_dead_payload_says_why_and_starts_anew_when_enqueued_again() {
+        let payload = br#"{"args":[1.50],"assured_recoveries":3,"error_class":"Old","jid":"a"}"#;
+        let out = mortify(payload, "Poison", "a \"b\"\n", Timestamps::IntegerMillis).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let begin =
+            r#"{"args":[1.50],"error_class":"Poison","jid":"a","error_message":"a \"b\"\n","failed_at":"#;
+        assert!(out.starts_with(begin), "{out}");
+        assert_eq!(mortify(b"[1]", "Poison", "", Timestamps::IntegerMillis), None);
+        assert_eq!(mortify(b"{}", "P", "m", Timestamps::FloatSeconds).unwrap()[0], b'{');
+    }
+
+    #[test]
+    fn a_profile_holds_what_the_payload_says() {
+        let payload = br#"{"class":"Wrapper","wrapped":"Mine","jid":"a","queue":"q","assured_recoveries":2,
+            "assured_max_recoveries":5,"dead":false,"args":[{"dead":true}]}"#;
+        let expected = Profile {
+            class: Some("Mine".into()),
+            jid: Some("a".into()),
+            queue: Some("q".into()),
+            recoveries: 2,
+            limit: Some(5),
+            keeps_dead: false,
+        };
+        assert_eq!(profile(payload), Some(expected));
+        assert_eq!(profile(b"no JSON"), None);
+    }
+
+    #[test]
+    fn a_limit_that_is_no_count_is_none() {
+        for limit in ["-1", "1.5", "\"3\"", "null"] {
+            let payload = format!(r#"{{"class":"A","assured_max_recoveries":{limit}}}"#);
+            assert_eq!(profile(payload.as_bytes()).unwrap().limit, None, "{limit}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Brings back the orphans of one dead instance, batch by batch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 
 use crate::Bytes;
 use crate::error::Result;
-use crate::events::{Events, Level, Orphan};
+use crate::events::{Events, Kind, Level, Notice, Orphan};
 use crate::inspection::each_batch;
-use crate::payload;
+use crate::payload::{self, Profile};
 use crate::settings::{PushBy, Settings};
-use crate::store::{Requeued, Return, Store};
+use crate::store::{Death, Requeued, Return, Store};
 use crate::waiter::{Waiter, Woken};
 
 /// Orphans of one atomic step. A script of this size keeps Redis busy for well under a millisecond.
@@ -86,6 +86,10 @@ impl Push {
     }
 }
 
+/// Error classes of the Dead set, defined in `lib/sidekiq/assured_jobs/errors.rb`.
+const POISON: &str = "Sidekiq::AssuredJobs::PoisonJob";
+const UNRECOVERABLE: &str = "Sidekiq::AssuredJobs::UnrecoverableJob";
+
 /// What one recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -93,13 +97,46 @@ pub struct Report {
     pub recovered: u64,
     /// Orphans that stay recorded because they cannot be pushed.
     pub stuck: u64,
+    /// Orphans that went to the Dead set, or would have if they were allowed to.
+    pub poisoned: u64,
 }
 
 impl std::ops::AddAssign for Report {
     fn add_assign(&mut self, other: Self) {
         self.recovered += other.recovered;
         self.stuck += other.stuck;
+        self.poisoned += other.poisoned;
     }
+}
+
+/// A dead instance, as whoever recovers from it sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Dead<'a> {
+    /// Its id.
+    pub id: &'a [u8],
+    /// How long ago its last heartbeat was, if one was seen.
+    pub silent: Option<Duration>,
+}
+
+/// An orphan while its batch lasts.
+struct Case {
+    payload: Bytes,
+    profile: Option<Profile>,
+}
+
+/// How often an orphan was looked at that cannot be recovered, and in which run last: one run may see a record twice.
+#[derive(Clone, Copy)]
+struct Looks {
+    times: u64,
+    run: u64,
+}
+
+/// One batch on its way.
+struct Batch<'a> {
+    dead: Dead<'a>,
+    cases: HashMap<Bytes, Case>,
+    deaths: Vec<(Death, String)>,
+    report: Report,
 }
 
 /// Recovers from dead instances.
@@ -107,37 +144,39 @@ pub struct Recovery {
     settings: Arc<Settings>,
     events: Arc<Events>,
     push: Arc<Push>,
-    complained: HashSet<(Bytes, Bytes)>,
+    run: u64,
+    stuck: HashMap<(Bytes, Bytes), Looks>,
 }
 
 impl Recovery {
-    /// A recovery that has not complained about anything yet.
+    /// A recovery that has not looked at anything yet.
     pub fn new(settings: Arc<Settings>, events: Arc<Events>, push: Arc<Push>) -> Self {
-        Self { settings, events, push, complained: HashSet::new() }
+        Self { settings, events, push, run: 0, stuck: HashMap::new() }
     }
 
-    /// Recovers all orphans of `id`. `go_on` is asked between batches; it keeps the lock, and says when to
+    /// Recovers all orphans of `dead`. `go_on` is asked between batches; it keeps the lock, and says when to
     /// stop. Ends early, without an error, when the instance beats again.
     pub fn run(
         &mut self,
         store: &mut Store,
-        id: &[u8],
+        dead: Dead<'_>,
         by: &[u8],
         mut go_on: impl FnMut(&mut Store) -> Result<bool>,
     ) -> Result<Report> {
         let began = Instant::now();
         let mut report = Report::default();
-        each_batch(store, id, BATCH, BUDGET, |store, records| {
+        self.run += 1;
+        each_batch(store, dead.id, BATCH, BUDGET, |store, records| {
             if !go_on(store)? {
                 return Ok(false);
             }
-            let done = self.batch(store, id, by, records, &mut go_on)?;
+            let done = self.batch(store, dead, by, records, &mut go_on)?;
             report += done.unwrap_or_default();
             Ok(done.is_some())
         })?;
-        let left = store.bury(id)?;
+        let left = store.bury(dead.id)?;
         if left == 0 {
-            self.complained.retain(|(instance, _)| instance != id);
+            self.stuck.retain(|(instance, _), _| instance != dead.id);
         }
         if report.recovered > 0 {
             self.events.log(
@@ -145,7 +184,7 @@ impl Recovery {
                 format!(
                     "recovered {} jobs of dead instance {} in {:.3} s",
                     report.recovered,
-                    String::from_utf8_lossy(id),
+                    String::from_utf8_lossy(dead.id),
                     began.elapsed().as_secs_f64()
                 ),
             );
@@ -157,24 +196,17 @@ impl Recovery {
     fn batch(
         &mut self,
         store: &mut Store,
-        id: &[u8],
+        dead: Dead<'_>,
         by: &[u8],
         records: Vec<(Bytes, Option<Bytes>)>,
         go_on: &mut impl FnMut(&mut Store) -> Result<bool>,
     ) -> Result<Option<Report>> {
-        let mut report = Report::default();
+        let mut batch = Batch { dead, cases: HashMap::new(), deaths: Vec::new(), report: Report::default() };
         let mut returns = Vec::with_capacity(records.len());
         for (name, payload) in records {
-            let Some(payload) = payload else {
-                self.drop_empty(store, id, &name)?;
-                continue;
-            };
-            match payload::revive(&payload, self.settings.timestamps) {
-                Ok(revived) => returns.push(Return { name, queue: revived.queue, payload: revived.payload }),
-                Err(why) => {
-                    report.stuck += 1;
-                    self.complain(id, &name, &why);
-                }
+            match payload {
+                Some(payload) => returns.extend(self.examine(&mut batch, name, payload)),
+                None => self.drop_empty(store, dead.id, &name)?,
             }
         }
         if self.settings.push_by == PushBy::Client && !returns.is_empty() {
@@ -188,28 +220,129 @@ impl Recovery {
             for decision in decisions {
                 match decision {
                     Decision::Push(item) => returns.push(item),
-                    Decision::Refused { name, why } => {
-                        report.stuck += 1;
-                        self.complain(id, &name, &why);
-                    }
+                    Decision::Refused { name, why } => self.keep(&mut batch, &name, &why),
                 }
             }
         }
-        if returns.is_empty() {
-            return Ok(Some(report));
+        if !self.requeue(store, &mut batch, by, &returns)? || !self.kill(store, &mut batch, by)? {
+            return Ok(None);
         }
-        let Some(outcomes) = store.requeue(id, by, &returns)? else { return Ok(None) };
+        Ok(Some(batch.report))
+    }
+
+    /// What is to be pushed for an orphan, if it is.
+    fn examine(&mut self, batch: &mut Batch<'_>, name: Bytes, payload: Bytes) -> Option<Return> {
+        let profile = payload::profile(&payload);
+        let revived = payload::revive(&payload, self.settings.timestamps);
+        let limit = self.limit(profile.as_ref());
+        let recoveries = profile.as_ref().map_or(0, |profile| profile.recoveries);
+        batch.cases.insert(name.clone(), Case { payload, profile });
+        match revived {
+            Ok(_) if recoveries >= limit => {
+                let times = recoveries.saturating_add(1);
+                let (id, option) = (String::from_utf8_lossy(batch.dead.id), "assured_max_recoveries");
+                let why = format!(
+                    "{times} instances died, or were taken for dead, while they ran this job, the last one was {id}; \
+                     it may be recovered {limit} times (max_recoveries, or {option} of its class)"
+                );
+                self.condemn(batch, name, POISON, why);
+                None
+            }
+            Ok(revived) => Some(Return { name, queue: revived.queue, payload: revived.payload }),
+            Err(why) => {
+                self.keep(batch, &name, &why);
+                None
+            }
+        }
+    }
+
+    fn limit(&self, profile: Option<&Profile>) -> u64 {
+        profile.and_then(|profile| profile.limit).unwrap_or(self.settings.max_recoveries)
+    }
+
+    /// Keeps an orphan recorded that cannot be pushed; after `max_recoveries` looks it goes to the Dead set. It
+    /// is logged once by each process, not at every look.
+    fn keep(&mut self, batch: &mut Batch<'_>, name: &[u8], why: &str) {
+        let Some(case) = batch.cases.get(name) else { return };
+        let limit = self.limit(case.profile.as_ref());
+        let key = (batch.dead.id.to_vec(), name.to_vec());
+        let looks = self.stuck.entry(key).or_insert(Looks { times: 0, run: 0 });
+        if looks.run != self.run {
+            *looks = Looks { times: looks.times + 1, run: self.run };
+        }
+        let times = looks.times;
+        let name_and_id = format!(
+            "{} of dead instance {}",
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(batch.dead.id)
+        );
+        if times > limit {
+            let why = format!("could not be recovered from a dead instance, {times} times: {why}");
+            return self.condemn(batch, name.to_vec(), UNRECOVERABLE, why);
+        }
+        batch.report.stuck += 1;
+        if times == 1 {
+            let message = format!("orphan {name_and_id} cannot be recovered and stays recorded: {why}");
+            self.events.log(Level::Error, message);
+        }
+    }
+
+    /// Has an orphan moved to the Dead set: with its error where it is a JSON object, else as it is.
+    fn condemn(&self, batch: &mut Batch<'_>, name: Bytes, error_class: &str, why: String) {
+        let Some(case) = batch.cases.get(&name) else { return };
+        let marked = payload::mortify(&case.payload, error_class, &why, self.settings.timestamps);
+        let death = Death {
+            name,
+            keep: case.profile.as_ref().is_none_or(|profile| profile.keeps_dead),
+            notify: marked.is_some(),
+            payload: marked.unwrap_or_else(|| case.payload.clone()),
+        };
+        batch.deaths.push((death, why));
+    }
+
+    /// False when the instance beats again.
+    fn requeue(
+        &mut self,
+        store: &mut Store,
+        batch: &mut Batch<'_>,
+        by: &[u8],
+        returns: &[Return],
+    ) -> Result<bool> {
+        let Some(outcomes) = store.requeue(batch.dead.id, by, returns)? else { return Ok(false) };
+        let mut notices = Vec::with_capacity(returns.len());
         for (item, outcome) in returns.iter().zip(outcomes) {
             match outcome {
-                Requeued::Yes => report.recovered += 1,
-                Requeued::Gone => {}
-                Requeued::Refused => {
-                    report.stuck += 1;
-                    self.complain(id, &item.name, "its queue is no list");
+                Requeued::Yes => {
+                    batch.report.recovered += 1;
+                    notices.push(batch.notice(Kind::Recovered, &item.name, None));
                 }
+                Requeued::Gone => {}
+                Requeued::Refused => self.keep(batch, &item.name, "its queue is no list"),
             }
         }
-        Ok(Some(report))
+        self.events.notify(notices);
+        Ok(true)
+    }
+
+    /// False when the instance beats again.
+    fn kill(&mut self, store: &mut Store, batch: &mut Batch<'_>, by: &[u8]) -> Result<bool> {
+        let (deaths, reasons): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.deaths).into_iter().unzip();
+        let Some(outcomes) = store.kill(batch.dead.id, by, &deaths, self.settings.dead_set)? else {
+            return Ok(false);
+        };
+        let mut notices = Vec::with_capacity(deaths.len());
+        for ((death, why), outcome) in deaths.iter().zip(reasons).zip(outcomes) {
+            match outcome {
+                Requeued::Yes => {
+                    batch.report.poisoned += 1;
+                    notices.push(batch.notice(Kind::Poisoned, &death.name, Some(why)));
+                }
+                Requeued::Gone => {}
+                Requeued::Refused => batch.report.stuck += 1,
+            }
+        }
+        self.events.notify(notices);
+        Ok(true)
     }
 
     fn drop_empty(&self, store: &mut Store, id: &[u8], name: &[u8]) -> Result<()> {
@@ -225,18 +358,11 @@ impl Recovery {
         }
         Ok(())
     }
+}
 
-    /// Each bad orphan is logged once by each process, not at every sweep.
-    fn complain(&mut self, id: &[u8], name: &[u8], why: &str) {
-        if self.complained.insert((id.to_vec(), name.to_vec())) {
-            self.events.log(
-                Level::Error,
-                format!(
-                    "orphan {} of dead instance {} cannot be recovered and stays recorded: {why}",
-                    String::from_utf8_lossy(name),
-                    String::from_utf8_lossy(id)
-                ),
-            );
-        }
+impl Batch<'_> {
+    fn notice(&self, kind: Kind, name: &[u8], reason: Option<String>) -> Notice {
+        let job = self.cases.get(name).and_then(|case| case.profile.clone());
+        Notice { job, reason, ..Notice::of_instance(kind, self.dead.id, self.dead.silent) }
     }
 }

@@ -31,6 +31,7 @@ scripts! {
     DUE = "owner" & "record" & "due";
     FETCH = "owner" & "drop" & "record" & "fetch";
     FORGET = "forget";
+    KILL = "owner" & "kill";
     LOCK_RENEW = "lock_renew";
     LOCK_TAKE_OVER = "lock_take_over";
     PAYLOADS = "payloads";
@@ -38,6 +39,7 @@ scripts! {
     RELEASE_IF_UNCHANGED = "owner" & "release_if_unchanged";
     REQUEUE = "owner" & "requeue";
     RETIRE = "retire";
+    SETTLE = "owner" & "settle";
     TRACK = "owner" & "drop" & "track";
 }
 

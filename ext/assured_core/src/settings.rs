@@ -29,12 +29,25 @@ pub struct Settings {
     pub auto_recovery: bool,
     /// Who pushes orphans.
     pub push_by: PushBy,
+    /// How often a job may be recovered before it counts as poison, where its class says nothing else.
+    pub max_recoveries: u64,
+    /// Bounds of Sidekiq's Dead set.
+    pub dead_set: DeadSet,
     /// Unit of `enqueued_at` in the running Sidekiq version.
     pub timestamps: Timestamps,
     /// The Redis that holds the tracking keys.
     pub tracking: RedisDetails,
     /// The Redis that holds the queues, when it is another one.
     pub queues: Option<RedisDetails>,
+}
+
+/// Bounds of Sidekiq's Dead set, as Sidekiq's own configuration has them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeadSet {
+    /// How many jobs it keeps.
+    pub max_jobs: u64,
+    /// How long it keeps one.
+    pub timeout: Duration,
 }
 
 /// Who pushes an orphan back into its queue.

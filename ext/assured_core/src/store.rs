@@ -1,10 +1,12 @@
 //! The only room that sends commands to Redis: one method per verb.
 
 mod exchange;
+mod kill;
 mod link;
 mod put_back;
 
 pub use exchange::{Order, Popped, Record};
+pub use kill::Death;
 pub use put_back::{Requeued, Return};
 
 use std::collections::HashSet;
@@ -143,9 +145,14 @@ impl Store {
     /// Looks at all registered instances.
     pub fn look(&mut self) -> Result<Vec<Sighting>> {
         let ids: Vec<Bytes> = self.one("look", cmd("HKEYS", [&self.keys.instances()]))?;
-        let cmds: Vec<_> = ids.iter().map(|id| cmd("EXISTS", [&self.keys.instance(id)])).collect();
+        let cmds: Vec<_> = ids.iter().map(|id| cmd("GET", [&self.keys.instance(id)])).collect();
         let mut replies = self.tracking.run("look", &cmds)?.into_iter();
-        ids.into_iter().map(|id| Ok(Sighting { id, alive: self.next("look", &mut replies)? })).collect()
+        ids.into_iter()
+            .map(|id| {
+                let beat: Option<Bytes> = self.next("look", &mut replies)?;
+                Ok(Sighting { id, alive: beat.is_some(), beat })
+            })
+            .collect()
     }
 
     /// Registers instances that have a heartbeat or records but no registry entry: those of the 1.x gem. It
@@ -199,7 +206,7 @@ impl Store {
     }
 
     fn retire_as(&mut self, id: &[u8], entry: &str) -> Result<u64> {
-        let keys = [self.keys.instance(id), self.keys.jobs(id), self.keys.instances()];
+        let keys = [self.keys.instance(id), self.keys.jobs(id), self.keys.instances(), self.keys.stats()];
         let left: i64 = self.one("retire", scripts::RETIRE.call(&keys, &[id, entry.as_bytes()]))?;
         Ok(left.max(0).unsigned_abs())
     }
@@ -251,6 +258,23 @@ impl Store {
                 Ok(InstanceStatus { id, beat, in_flight: self.next("look", &mut replies)? })
             })
             .collect()
+    }
+
+    /// The counters since ever.
+    pub fn stats(&mut self) -> Result<Vec<(Bytes, u64)>> {
+        self.one("read the counters", cmd("HGETALL", [&self.keys.stats()]))
+    }
+
+    /// Counts what no other script can count. Best effort: sent again after a lost reply, it counts twice.
+    pub fn count(&mut self, counter: &str, by: u64) -> Result<()> {
+        let mut count = cmd("HINCRBY", [&self.keys.stats(), &counter.into()]);
+        count.arg(by);
+        self.one::<i64>("count", count).map(drop)
+    }
+
+    /// How many dead jobs wait for their handlers.
+    pub fn deaths(&mut self) -> Result<u64> {
+        self.one("look for deaths", cmd("LLEN", [&self.keys.deaths()]))
     }
 
     fn one<T: FromRedisValue>(&mut self, doing: &'static str, command: Cmd) -> Result<T> {

@@ -13,6 +13,8 @@ pub struct Sighting {
     pub id: Bytes,
     /// Whether its heartbeat is there.
     pub alive: bool,
+    /// The heartbeat's value (unix time, seconds), while it is there.
+    pub beat: Option<Bytes>,
 }
 
 /// Instances whose heartbeat was gone at an earlier look.
@@ -70,7 +72,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn seen(alive: bool) -> Vec<Sighting> {
-        vec![Sighting { id: b"a".to_vec(), alive }]
+        vec![Sighting { id: b"a".to_vec(), alive, beat: None }]
     }
 
     #[test]

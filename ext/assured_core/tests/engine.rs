@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine;
-use assured_core::events::Event;
+use assured_core::events::{Event, Kind, Notice};
 use assured_core::recovery::Decision;
 use assured_core::registry::Token;
 use assured_core::settings::{PushBy, Settings};
 use assured_core::store::{Requeued, Return, Store};
 use assured_core::waiter::{Waiter, Woken};
-use support::{DEADLINE, Redis, Space, eventually, expiring, hash, list, set, space, text, to_queue};
+use support::{DEADLINE, Redis, Space, eventually, expiring, hash, list, set, sorted, space, text, to_queue};
 
 /// Longer than any test: the engine beats once, at its start.
 const NEVER: Duration = Duration::from_secs(600);
@@ -346,6 +346,83 @@ fn an_orphan_whose_queue_is_no_list_stays_and_stops_nobody() {
     assert_eq!(redis.dump().get("ns:jobs:dead"), Some(&set(&["odd"])));
 }
 
+/// Sweeps of a visitor, until the Dead set holds so many jobs.
+fn sweep_until_dead(redis: &mut Redis, visitor: &Engine, jobs: usize) -> u64 {
+    for sweep in 1..10 {
+        answered(&visitor.sweep()).unwrap();
+        if redis.run::<usize>(&["ZCARD", "dead"]) == jobs {
+            return sweep;
+        }
+    }
+    panic!("not dead after ten sweeps");
+}
+
+#[test]
+fn an_orphan_over_its_limit_goes_to_the_dead_set() {
+    let mut redis = Redis::shared();
+    dead(&mut redis, &["fresh", "spent", "own", "free"]);
+    let marked = |jid: &str, more: &str| text(&format!(r#"{{"jid":"{jid}","queue":"q",{more}}}"#));
+    redis.seed(&space([
+        ("ns:job:spent", marked("spent", r#""assured_recoveries":3"#)),
+        ("ns:job:own", marked("own", r#""assured_recoveries":0,"assured_max_recoveries":0"#)),
+        ("ns:job:free", marked("free", r#""assured_recoveries":8,"assured_max_recoveries":9"#)),
+    ]));
+    let visitor = Engine::visit(redis.settings());
+    let report = answered(&visitor.sweep()).unwrap();
+    assert_eq!((report.recovered, report.poisoned, report.stuck), (2, 2, 0));
+    let dead: Vec<String> = redis.run(&["ZRANGE", "dead", "0", "-1"]);
+    assert!(
+        dead.iter().all(|payload| payload.contains(r#""error_class":"Sidekiq::AssuredJobs::PoisonJob""#))
+    );
+    assert!(dead.iter().any(|payload| payload.contains("4 instances died")), "{dead:?}");
+    assert!(dead.iter().all(|payload| !payload.contains("assured_recoveries")));
+    assert_eq!(redis.run::<usize>(&["LLEN", "ns:deaths"]), 2);
+    assert_eq!(redis.dump().get("ns:instances"), None, "nothing is left of it");
+    let kinds = notices(&visitor, 5).into_iter().map(|notice| notice.kind).collect::<Vec<_>>();
+    assert_eq!(kinds.iter().filter(|kind| **kind == Kind::Recovered).count(), 2);
+    assert_eq!(kinds.iter().filter(|kind| **kind == Kind::Poisoned).count(), 2);
+    assert_eq!(kinds[0], Kind::InstanceDied);
+}
+
+/// The next notices, in their order.
+fn notices(engine: &Engine, count: usize) -> Vec<Notice> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        let Woken::Answered(events) = engine.events().next_batch(Some(Instant::now() + DEADLINE)) else {
+            panic!("only {found:?}");
+        };
+        for event in events {
+            if let Event::Notices(notices) = event {
+                found.extend(notices);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn an_orphan_that_cannot_be_parsed_goes_to_the_dead_set_as_it_is_after_so_many_looks() {
+    let mut redis = Redis::shared();
+    dead(&mut redis, &["bad"]);
+    redis.seed(&space([("ns:job:bad", text("{no json"))]));
+    let visitor = Engine::visit(redis.settings());
+    assert_eq!(sweep_until_dead(&mut redis, &visitor, 1), 4);
+    assert_eq!(redis.dump().get("dead"), Some(&sorted(&["{no json"])));
+    assert_eq!(redis.dump().get("ns:deaths"), None, "nobody could be told what died");
+    assert_eq!(redis.dump().get("ns:instances"), None);
+}
+
+#[test]
+fn an_orphan_without_a_queue_goes_to_the_dead_set_with_the_reason() {
+    let mut redis = Redis::shared();
+    dead(&mut redis, &["bad"]);
+    redis.seed(&space([("ns:job:bad", text(r#"{"jid":"bad"}"#))]));
+    let visitor = Engine::visit(Settings { max_recoveries: 0, ..redis.settings() });
+    assert_eq!(sweep_until_dead(&mut redis, &visitor, 1), 1);
+    let dead: Vec<String> = redis.run(&["ZRANGE", "dead", "0", "-1"]);
+    assert!(dead[0].contains("UnrecoverableJob") && dead[0].contains("names no queue"), "{dead:?}");
+}
+
 #[test]
 fn client_middleware_decides_about_each_orphan() {
     let mut redis = Redis::shared();
@@ -358,7 +435,7 @@ fn client_middleware_decides_about_each_orphan() {
         };
         let found = events.into_iter().find_map(|event| match event {
             Event::Orphans(batch, orphans) => Some((batch, orphans)),
-            Event::Log(..) => None,
+            _ => None,
         });
         if let Some(found) = found {
             break found;

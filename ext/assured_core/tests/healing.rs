@@ -5,9 +5,11 @@ mod support;
 use std::time::Duration;
 
 use assured_core::error::Remedy;
-use assured_core::settings::Address;
-use assured_core::store::{Requeued, Return, Store};
-use support::{Redis, RedisServer, expiring, identity, list, names, record, set, space, text, to_queue};
+use assured_core::settings::{Address, DeadSet};
+use assured_core::store::{Death, Requeued, Return, Store};
+use support::{
+    Redis, RedisServer, expiring, identity, list, names, record, set, sorted, space, text, to_queue,
+};
 
 const TTL: Duration = Duration::from_secs(30);
 
@@ -167,6 +169,35 @@ fn requeue_across_two_servers_loses_nothing_while_the_queues_are_away() {
     queues.back();
     store.requeue(b"dead", b"judge", &[to_queue("j", "{}")]).unwrap();
     assert_eq!(queues.queued("q"), 1);
+}
+
+#[test]
+fn kill_across_two_servers_buries_there_and_counts_here() {
+    let (mut tracking, mut queues, mut store) = two_servers();
+    let death = |name: &str, keep| Death {
+        name: name.into(),
+        payload: format!("{name}!").into(),
+        keep,
+        notify: true,
+    };
+    let deaths = [death("j1", true), death("gone", true), death("j2", false)];
+    let bounds = DeadSet { max_jobs: 10, timeout: Duration::from_secs(10) };
+    for (outcome, queued) in [([Requeued::Yes, Requeued::Gone, Requeued::Yes], 2), ([Requeued::Gone; 3], 2)] {
+        assert_eq!(store.kill(b"dead", b"judge", &deaths, bounds).unwrap(), Some(outcome.to_vec()));
+        assert_eq!(tracking.run::<usize>(&["LLEN", "ns:deaths"]), queued);
+    }
+    assert_eq!(queues.dump(), space([("dead", sorted(&["j1!"]))]));
+    assert_eq!(tracking.dump().keys().collect::<Vec<_>>(), ["ns:deaths", "ns:verdict:dead"]);
+    assert_eq!(tracking.counter("poisoned"), 2);
+}
+
+#[test]
+fn requeue_across_two_servers_is_counted() {
+    let (mut tracking, _queues, mut store) = two_servers();
+    let returns = [to_queue("j1", "{1+}"), to_queue("gone", "{}"), to_queue("j2", "{2+}")];
+    store.requeue(b"dead", b"judge", &returns).unwrap();
+    store.requeue(b"dead", b"judge", &returns).unwrap();
+    assert_eq!(tracking.counter("recovered"), 2);
 }
 
 /// The owner puts nothing back when all its jobs have just ended.

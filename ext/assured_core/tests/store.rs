@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use assured_core::Bytes;
 use assured_core::error::Remedy;
-use assured_core::store::{Beat, Requeued, Store};
+use assured_core::settings::DeadSet;
+use assured_core::store::{Beat, Death, Requeued, Store};
 use support::{
-    ENTRY, Redis, Space, expiring, hash, identity, list, names, record, set, space, text, to_queue,
+    ENTRY, Redis, Space, expiring, hash, identity, list, names, record, set, sorted, space, text, to_queue,
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -510,4 +511,115 @@ fn statuses_and_looks_tell_the_living_from_the_dead() {
     let mut sightings = store.look().unwrap();
     sightings.sort_by(|x, y| x.id.cmp(&y.id));
     assert_eq!(sightings.iter().map(|s| s.alive).collect::<Vec<_>>(), [true, false]);
+}
+
+fn death(name: &str, payload: &str, keep: bool) -> Death {
+    Death { name: name.into(), payload: payload.into(), keep, notify: true }
+}
+
+const BOUNDS: DeadSet = DeadSet { max_jobs: 3, timeout: Duration::from_secs(1000) };
+
+#[test]
+fn kill_moves_orphans_into_the_dead_set_and_tells_of_them() {
+    let (mut redis, mut store) = seeded(&orphans());
+    let mut unreadable = death("j2", "{2!}", true);
+    unreadable.notify = false;
+    let deaths = [death("j1", "{1!}", true), death("gone", "{}", true), unreadable];
+    let outcome = store.kill(b"dead", b"judge", &deaths, BOUNDS).unwrap();
+    assert_eq!(outcome, Some(vec![Requeued::Yes, Requeued::Gone, Requeued::Yes]));
+    assert_eq!(
+        redis.dump(),
+        space([
+            ("dead", sorted(&["{1!}", "{2!}"])),
+            ("ns:deaths", list(&["{1!}"])),
+            ("ns:instances", hash(&[("dead", OTHER)])),
+            ("ns:verdict:dead", expiring("judge")),
+        ])
+    );
+    assert_eq!(redis.counter("poisoned"), 2);
+    let after = redis.dump();
+    let again = store.kill(b"dead", b"judge2", &deaths, BOUNDS).unwrap();
+    assert_eq!(again, Some(vec![Requeued::Gone; 3]));
+    assert_eq!((redis.dump(), redis.counter("poisoned")), (after, 2));
+}
+
+#[test]
+fn kill_drops_what_may_not_lie_in_the_dead_set_but_tells_of_it() {
+    let (mut redis, mut store) = seeded(&orphans());
+    store.kill(b"dead", b"judge", &[death("j1", "{1!}", false)], BOUNDS).unwrap();
+    assert_eq!(redis.dump().get("dead"), None);
+    assert_eq!(redis.dump().get("ns:deaths"), Some(&list(&["{1!}"])));
+    assert_eq!(redis.dump().get("ns:jobs:dead"), Some(&set(&["j2"])));
+}
+
+#[test]
+fn kill_leaves_an_instance_that_beats_alone() {
+    let (mut redis, mut store) = seeded(&orphans().beating("dead"));
+    redis.seed(&space([("ns:instance:dead", expiring("2000000000"))]));
+    let before = redis.dump();
+    assert_eq!(store.kill(b"dead", b"judge", &[death("j1", "{}", true)], BOUNDS).unwrap(), None);
+    assert_eq!((redis.dump(), redis.counter("poisoned")), (before, 0));
+}
+
+#[test]
+fn kill_keeps_the_bounds_of_the_dead_set_and_what_just_died() {
+    let (mut redis, mut store) = seeded(&orphans().with("dead", sorted(&["old 1", "old 2"])));
+    let recent = |n: u32| (n, format!("recent {n}"));
+    for (n, name) in [recent(1), recent(2)] {
+        redis.run::<()>(&["ZADD", "dead", &format!("{}", 4_000_000_000_u32 - n), &name]);
+    }
+    store.kill(b"dead", b"judge", &[death("j1", "{1!}", true)], BOUNDS).unwrap();
+    assert_eq!(redis.dump().get("dead"), Some(&sorted(&["{1!}", "recent 2", "recent 1"])));
+    let tiny = DeadSet { max_jobs: 0, timeout: Duration::ZERO };
+    redis.run::<()>(&["DEL", "dead"]);
+    store.kill(b"dead", b"judge", &[death("j2", "{2!}", true)], tiny).unwrap();
+    assert_eq!(redis.dump().get("dead"), Some(&sorted(&["{2!}"])));
+}
+
+#[test]
+fn kill_into_keys_of_another_type_loses_nothing() {
+    for odd in ["dead", "ns:deaths"] {
+        let before = orphans().with(odd, text("no such thing"));
+        let (mut redis, mut store) = seeded(&before);
+        let outcome = store.kill(b"dead", b"judge", &[death("j1", "{1!}", true)], BOUNDS).unwrap();
+        assert_eq!(outcome, Some(vec![Requeued::Refused]), "{odd}");
+        assert_eq!(redis.dump(), before);
+    }
+}
+
+#[test]
+fn counters_count_each_orphan_and_each_death_once() {
+    let (mut redis, mut store) = seeded(&orphans().with("queue:odd", text("no list")));
+    let mut odd = to_queue("j1", "{1}");
+    odd.queue = b"odd".to_vec();
+    for _ in 0..2 {
+        store.requeue(b"dead", b"judge", &[odd.clone(), to_queue("j2", "{2}")]).unwrap();
+        store.bury(b"dead").unwrap();
+    }
+    assert_eq!((redis.counter("recovered"), redis.counter("instances_died")), (1, 0));
+    store.requeue(b"dead", b"judge", &[to_queue("j1", "{1}")]).unwrap();
+    store.bury(b"dead").unwrap();
+    store.bury(b"dead").unwrap();
+    assert_eq!((redis.counter("recovered"), redis.counter("instances_died")), (2, 1));
+    assert_eq!(store.stats().unwrap().len(), 2);
+}
+
+#[test]
+fn what_an_owner_gives_back_or_ends_is_not_counted() {
+    let before = registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{}"));
+    let (mut redis, mut store) = seeded(&before.clone().with("ns:instance:a", expiring("2000000000")));
+    store.give_back(&identity("a"), &[to_queue("j", "{}")]).unwrap();
+    store.retire(&identity("a")).unwrap();
+    assert_eq!(store.stats().unwrap(), []);
+    assert_eq!(redis.queued("q"), 1);
+}
+
+#[test]
+fn counters_of_another_type_stop_no_recovery() {
+    let (mut redis, mut store) = seeded(&orphans());
+    redis.run::<()>(&["SET", "ns:stats", "odd"]);
+    store.requeue(b"dead", b"judge", &[to_queue("j1", "{1}")]).unwrap();
+    store.kill(b"dead", b"judge", &[death("j2", "{2!}", true)], BOUNDS).unwrap();
+    assert_eq!(store.bury(b"dead").unwrap(), 0);
+    assert_eq!(redis.dump().get("ns:instances"), None);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine as Core;
-use assured_core::events::{Event, Level};
+use assured_core::events::{Event, Level, Notice};
 use assured_core::fetch;
 use assured_core::recovery::Decision;
 use assured_core::registry::Token;
@@ -251,7 +251,8 @@ impl Engine {
     }
 
     /// `next_events → Array or nil`: waits for events; nil when the engine has stopped. An event is
-    /// `[:log, severity, message]` or `[:orphans, batch, [[name, payload], …]]`.
+    /// `[:log, severity, message]`, `[:orphans, batch, [[name, payload], …]]`, `[:notices, [{…}, …]]`, `[:deaths]` or
+    /// `[:dropped, count]`.
     pub fn next_events(ruby: &Ruby, this: &Self) -> Result<Option<RArray>, Error> {
         Self::enter(ruby, this, "read events", |core| {
             let events = wait(
@@ -360,8 +361,37 @@ fn event_to_ruby(ruby: &Ruby, event: Event) -> Result<Value, Error> {
             array.push(batch)?;
             array.push(list)?;
         }
+        Event::Notices(notices) => {
+            let list = ruby.ary_new_capa(notices.len());
+            for notice in notices {
+                list.push(notice_to_ruby(ruby, &notice)?)?;
+            }
+            array.push(ruby.to_symbol("notices"))?;
+            array.push(list)?;
+        }
+        Event::Deaths => array.push(ruby.to_symbol("deaths"))?,
+        Event::Dropped(count) => {
+            array.push(ruby.to_symbol("dropped"))?;
+            array.push(count)?;
+        }
     }
     Ok(array.as_value())
+}
+
+/// The keywords of `Sidekiq::AssuredJobs::Event.new`.
+fn notice_to_ruby(ruby: &Ruby, notice: &Notice) -> Result<RHash, Error> {
+    let hash = ruby.hash_new();
+    hash.aset(ruby.to_symbol("name"), ruby.to_symbol(notice.kind.name()))?;
+    hash.aset(ruby.to_symbol("instance_id"), text(ruby, &notice.instance))?;
+    hash.aset(ruby.to_symbol("seconds_since_beat"), notice.silent.map(|silent| silent.as_secs_f64()))?;
+    hash.aset(ruby.to_symbol("reason"), notice.reason.as_deref())?;
+    if let Some(job) = &notice.job {
+        hash.aset(ruby.to_symbol("job_class"), job.class.as_deref())?;
+        hash.aset(ruby.to_symbol("jid"), job.jid.as_deref())?;
+        hash.aset(ruby.to_symbol("queue"), job.queue.as_deref())?;
+        hash.aset(ruby.to_symbol("attempt"), job.recoveries.saturating_add(1))?;
+    }
+    Ok(hash)
 }
 
 fn duration(seconds: f64) -> Duration {

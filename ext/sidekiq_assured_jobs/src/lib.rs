@@ -44,6 +44,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
 
     native.define_module_function("instances", function!(visitor::instances, 1))?;
     native.define_module_function("records", function!(visitor::records, 2))?;
+    native.define_module_function("stats", function!(visitor::stats, 1))?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assured_core::settings::{Address, PushBy, RedisDetails, Settings, Timestamps};
+use assured_core::settings::{Address, DeadSet, PushBy, RedisDetails, Settings, Timestamps};
 use magnus::{Error, RHash, Ruby, TryConvert};
 
 use crate::error::error;
@@ -22,6 +22,11 @@ pub fn settings(ruby: &Ruby, hash: RHash) -> Result<Settings, Error> {
         track_timeout: seconds(ruby, hash, "track_timeout")?,
         auto_recovery: field(ruby, hash, "auto_recovery")?,
         push_by: if field(ruby, hash, "client_middleware")? { PushBy::Client } else { PushBy::Engine },
+        max_recoveries: field(ruby, hash, "max_recoveries")?,
+        dead_set: DeadSet {
+            max_jobs: field(ruby, hash, "dead_max_jobs")?,
+            timeout: seconds(ruby, hash, "dead_timeout")?,
+        },
         timestamps: if field(ruby, hash, "integer_timestamps")? {
             Timestamps::IntegerMillis
         } else {

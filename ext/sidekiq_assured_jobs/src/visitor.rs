@@ -36,6 +36,16 @@ pub fn records(ruby: &Ruby, hash: RHash, dead_only: bool) -> Result<RArray, Erro
     Ok(array)
 }
 
+/// `Native.stats(settings) → {counter => Integer}`
+pub fn stats(ruby: &Ruby, hash: RHash) -> Result<RHash, Error> {
+    let found = visit(ruby, hash, Store::stats)?;
+    let counters = ruby.hash_new();
+    for (name, count) in found {
+        counters.aset(text(ruby, &name), count)?;
+    }
+    Ok(counters)
+}
+
 fn visit<T>(ruby: &Ruby, hash: RHash, look: impl Fn(&mut Store) -> CoreResult<T>) -> Result<T, Error> {
     guarded(ruby, || {
         let settings: Settings = settings(ruby, hash)?;

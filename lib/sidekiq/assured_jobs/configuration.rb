@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "json"
+require_relative "events"
 require_relative "setting"
 
 module Sidekiq
@@ -12,6 +13,7 @@ module Sidekiq
       day = 86_400
       duration = ->(value) { value.is_a?(Numeric) && value.real? && value >= 0 && value <= day }
       positive = ->(value) { duration.call(value) && value.positive? }
+      count = ->(value) { value.is_a?(Integer) && value.between?(0, 1_000_000) }
       text = ->(value) { value.is_a?(String) && !value.empty? }
 
       # All settings, in the order of the README.
@@ -29,6 +31,8 @@ module Sidekiq
                     allowed: "a number of seconds above 0, at most 86400", check: positive),
         Setting.new(name: :track_timeout, env: "ASSURED_JOBS_TRACK_TIMEOUT", default: 5, kind: :seconds,
                     allowed: "a number of seconds from 0 to 86400", check: duration),
+        Setting.new(name: :max_recoveries, env: "ASSURED_JOBS_MAX_RECOVERIES", default: 3, kind: :count,
+                    allowed: "an Integer from 0 to 1000000", check: count),
         Setting.new(name: :auto_recovery_enabled, env: "ASSURED_JOBS_AUTO_RECOVERY", default: true,
                     kind: :boolean, allowed: "true or false", check: ->(value) { [true, false].include?(value) }),
         Setting.new(name: :fetch, env: "ASSURED_JOBS_FETCH", default: true, kind: :boolean, allowed: "true or false",
@@ -48,6 +52,31 @@ module Sidekiq
       def initialize(environment: ENV)
         @environment = environment
         @set = {}
+        @handlers = Events::NAMES.to_h { |name| [name, []] }
+      end
+
+      # Has a block called when something happens. It runs on a thread of its own; what it raises is logged.
+      #
+      # @param name [Symbol] one of {Events::NAMES}
+      # @yieldparam event [Event]
+      # @return [void]
+      # @raise [ConfigurationError] for a name that is not among them
+      def on(name, &handler)
+        unless @handlers.key?(name)
+          allowed = Events::NAMES.map(&:inspect).join(", ")
+          raise ConfigurationError, "on is called with #{name.inspect}, but the events are #{allowed}"
+        end
+        raise ConfigurationError, "on(#{name.inspect}) needs a block" unless handler
+
+        @handlers[name] += [handler]
+        nil
+      end
+
+      # @param name [Symbol]
+      # @return [Array<Proc>] what {#on} was given for it
+      # @api private
+      def handlers(name)
+        @handlers.fetch(name)
       end
 
       SETTINGS.each do |setting|
@@ -65,7 +94,10 @@ module Sidekiq
 
       # @return [Configuration] a copy that can be changed without changing this one
       def dup
-        super.tap { |copy| copy.instance_variable_set(:@set, @set.dup) }
+        super.tap do |copy|
+          copy.instance_variable_set(:@set, @set.dup)
+          copy.instance_variable_set(:@handlers, @handlers.dup)
+        end
       end
 
       # Checks what only all settings together can tell, environment included.

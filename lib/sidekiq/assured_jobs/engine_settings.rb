@@ -3,6 +3,7 @@
 require "securerandom"
 require "socket"
 require_relative "redis_details"
+require_relative "sidekiq_face"
 require_relative "version"
 
 module Sidekiq
@@ -26,9 +27,11 @@ module Sidekiq
           pid: ::Process.pid,
           nonce: SecureRandom.hex(6),
           version: VERSION,
+          max_recoveries: configuration.max_recoveries,
           auto_recovery: configuration.auto_recovery_enabled,
           client_middleware: Sidekiq.client_middleware.any?,
           integer_timestamps: INTEGER_TIMESTAMPS,
+          **dead_set,
           **redis(configuration.redis_options)
         )
       end
@@ -51,6 +54,13 @@ module Sidekiq
         end
       end
       private_class_method :durations
+
+      # @api private
+      def dead_set
+        options = SidekiqFace.options
+        { dead_max_jobs: options[:dead_max_jobs], dead_timeout: options[:dead_timeout_in_seconds].to_f }
+      end
+      private_class_method :dead_set
 
       # @api private
       def redis(redis_options)

@@ -11,6 +11,12 @@ module Sidekiq
     # Redis could not be asked.
     class ConnectionError < Error; end
 
+    # What death handlers are told of a job that was recovered as often as it may be, and whose process died again.
+    class PoisonJob < Error; end
+
+    # What death handlers are told of a job that could not be recovered: refused by client middleware, for example.
+    class UnrecoverableJob < Error; end
+
     # An engine was used in a forked child of its process.
     class ForkError < Error; end
   end

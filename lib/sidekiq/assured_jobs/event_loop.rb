@@ -1,11 +1,12 @@
 # frozen_string_literal: true
 
+require_relative "callbacks"
 require_relative "recovery_client"
 
 module Sidekiq
   module AssuredJobs
     # The one Ruby thread that does what the engine's threads cannot: write log lines and run client
-    # middleware.
+    # middleware. Code of the application that is told of events runs in {Callbacks}.
     class EventLoop
       # @param engine [Native::Engine]
       # @param logger [Proc] returns the logger; asked anew each time, because applications replace theirs
@@ -13,27 +14,39 @@ module Sidekiq
         @engine = engine
         @logger = logger
         @client = RecoveryClient.new
+        @callbacks = Callbacks.new
         @thread = Thread.new { run }
         @thread.name = "assured-jobs-events"
       end
 
-      # Waits until everything is written that the engine had to say before it stopped.
+      # Waits until everything is written that the engine had to say before it stopped, and the application is told.
       #
       # @param seconds [Numeric]
       # @return [void]
       def join(seconds)
         @thread.join(seconds)
+        @callbacks.join(seconds)
       end
 
       private
 
       def run
         while (events = @engine.next_events)
-          events.each { |kind, *details| kind == :log ? log(*details) : push(*details) }
+          events.each { |kind, *details| handle(kind, details) }
         end
       rescue StandardError => e
         log(:error, "the event loop ended: #{e.class}: #{e.message}")
         raise
+      end
+
+      def handle(kind, details)
+        case kind
+        when :log then log(*details)
+        when :orphans then push(*details)
+        when :notices then tell(*details)
+        when :deaths then @callbacks.attend_deaths
+        when :dropped then count_dropped(*details)
+        end
       end
 
       def log(severity, message)
@@ -44,6 +57,21 @@ module Sidekiq
 
       def push(batch, orphans)
         @engine.decide(batch, orphans.map { |name, payload| @client.decide(name, payload) })
+      end
+
+      def tell(notices)
+        events = notices.map { |notice| Event.new(**notice) }
+        events.each { |event| log(Events::SEVERITIES.fetch(event.name), event.to_s) }
+        dropped = events.count { |event| !@callbacks.publish(event) }
+        count_dropped(dropped) if dropped.positive?
+      end
+
+      # Only the telling was dropped: what the events tell of is done.
+      def count_dropped(count)
+        log(:warn, "#{count} events were dropped, because they came faster than they are handled")
+        AssuredJobs.redis_sync { |redis| redis.hincrby(AssuredJobs.namespaced_key("stats"), "events_dropped", count) }
+      rescue StandardError => e
+        log(:warn, "they could not be counted: #{e.message}")
       end
     end
   end

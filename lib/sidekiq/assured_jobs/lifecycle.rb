@@ -5,6 +5,7 @@ require_relative "event_loop"
 require_relative "middleware"
 require_relative "native"
 require_relative "push_back"
+require_relative "recovery_count"
 require_relative "way_in"
 require_relative "work_in_hand"
 
@@ -81,6 +82,7 @@ module Sidekiq
         @events = EventLoop.new(engine, -> { AssuredJobs.logger })
         PushBack.install
         WorkInHand.install
+        RecoveryCount.install
         pid = ::Process.pid
         # Sidekiq has no event for "all jobs have ended" before 8.0.2. A forked child inherits this handler.
         at_exit { stop if ::Process.pid == pid }

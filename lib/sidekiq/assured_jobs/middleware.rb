@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "assured_classes"
+require_relative "recovery_count"
 require_relative "work_in_hand"
 
 module Sidekiq
@@ -20,6 +21,7 @@ module Sidekiq
         return track_by_itself(job, queue, &) unless hand
 
         hand.track(job)
+        RecoveryCount.forget(job)
         yield
       end
 
@@ -30,6 +32,7 @@ module Sidekiq
         attempt = engine.track(job["jid"].to_s, queue, Sidekiq.dump_json(job))
         begin
           engine.await_record(attempt)
+          RecoveryCount.forget(job)
           yield
         ensure
           engine.release(attempt)

@@ -7,8 +7,9 @@
 -- KEYS[3]      verdict:<id>    string   left for the instance to find, if it still lives
 -- KEYS[4]      queues          set      Sidekiq's queue names
 -- KEYS[5]      instances       hash     registry
--- KEYS[2i+4]   job:<name>      string   payload  (i = 1..n)
--- KEYS[2i+5]   queue:<queue>   list
+-- KEYS[6]      stats           hash     counters
+-- KEYS[2i+5]   job:<name>      string   payload  (i = 1..n)
+-- KEYS[2i+6]   queue:<queue>   list
 -- ARGV[1]      verdict value, or '' when the owner itself gives back
 -- ARGV[2]      lifetime of the verdict (milliseconds)
 -- ARGV[3]      id
@@ -20,6 +21,7 @@
 -- Returns      n times 1 (queued), 0 (no longer recorded here) or 2 (its queue is no list, stays recorded);
 --              false when the instance beats; error TAKEN
 local jobs, heartbeat, verdict, queues, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local stats = KEYS[6]
 local by, verdict_ttl, id, entry, push = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 if by == '' then
@@ -31,30 +33,36 @@ elseif redis.call('EXISTS', heartbeat) == 1 then
 end
 
 begin_writing(jobs)
-local reply, seen = {}, {}
-local judged = by == ''
-for i = 1, (#KEYS - 5) / 2 do
+local reply, seen, queued = {}, {}, 0
+local function counted(answer)
+  if by ~= '' and queued > 0 then
+    redis.pcall('HINCRBY', stats, 'recovered', queued)
+  end
+  return answer
+end
+
+for i = 1, (#KEYS - 6) / 2 do
   local name, queue, payload = ARGV[3 * i + 3], ARGV[3 * i + 4], ARGV[3 * i + 5]
   reply[i] = redis.call('SISMEMBER', jobs, name)
   if reply[i] == 1 then
     -- Pushed before anything is removed: an error must not end between the two.
-    local pushed = redis.pcall(push, KEYS[2 * i + 5], payload)
+    local pushed = redis.pcall(push, KEYS[2 * i + 6], payload)
     if type(pushed) == 'number' then
       redis.call('SREM', jobs, name)
-      redis.call('DEL', KEYS[2 * i + 4])
+      redis.call('DEL', KEYS[2 * i + 5])
       if not seen[queue] then
         seen[queue] = true
         redis.pcall('SADD', queues, queue)
       end
-      if not judged then
-        judged = true
+      if by ~= '' and queued == 0 then
         redis.call('SET', verdict, by, 'PX', verdict_ttl)
       end
+      queued = queued + 1
     elseif string.find(pushed.err, 'WRONGTYPE', 1, true) then
       reply[i] = 2
     else
-      return pushed
+      return counted(pushed)
     end
   end
 end
-return reply
+return counted(reply)

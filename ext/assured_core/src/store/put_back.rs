@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use redis::Value;
+use redis::{Cmd, Value};
 
 use super::link::parse;
 use super::{Store, cmd, millis};
@@ -35,7 +35,7 @@ pub struct Return {
 }
 
 impl Requeued {
-    fn from_reply(reply: i64) -> Self {
+    pub(super) fn from_reply(reply: i64) -> Self {
         match reply {
             0 => Self::Gone,
             1 => Self::Yes,
@@ -74,7 +74,7 @@ impl<'a> Mover<'a> {
 }
 
 /// How long a verdict waits for its instance to find it.
-const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
+pub(super) const VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
 
 impl Store {
     /// Puts records of a dead instance back into their queues. `None`: the instance beats, nothing was done.
@@ -110,6 +110,7 @@ impl Store {
             self.keys.verdict(id),
             self.keys.queues(),
             self.keys.instances(),
+            self.keys.stats(),
         ];
         let lifetime = millis(VERDICT_LIFETIME);
         let by = match mover {
@@ -133,24 +134,11 @@ impl Store {
         mover: Mover<'_>,
         returns: &[Return],
     ) -> Result<Option<Vec<Requeued>>> {
-        let jobs = self.keys.jobs(id);
-        let mut members = cmd("SMISMEMBER", [&jobs]);
-        returns.iter().for_each(|item| {
-            members.arg(&item.name);
-        });
-        // A write that changes nothing: what cannot be released afterwards must not be pushed.
-        let writable = cmd("SREM", [&jobs, &Bytes::new()]);
-        let alive = cmd("EXISTS", [&self.keys.instance(id)]);
-        let mut replies = self.tracking.run("requeue", &[alive, writable, members])?.into_iter();
-        let alive: bool = self.next("requeue", &mut replies)?;
-        self.next::<i64>("requeue", &mut replies)?;
-        if alive && matches!(mover, Mover::Judge(_)) {
+        let names: Vec<_> = returns.iter().map(|item| &item.name).collect();
+        let Some(mut outcomes) = self.held(id, &names, matches!(mover, Mover::Judge(_)))? else {
             return Ok(None);
-        }
-        let members: Vec<bool> = self.next("requeue", &mut replies)?;
-        let mut outcomes: Vec<_> =
-            members.iter().map(|member| if *member { Requeued::Yes } else { Requeued::Gone }).collect();
-        let held: Vec<_> = (0..returns.len()).filter(|i| members[*i]).collect();
+        };
+        let held: Vec<_> = (0..returns.len()).filter(|i| outcomes[*i] == Requeued::Yes).collect();
         if held.is_empty() {
             return Ok(Some(outcomes));
         }
@@ -178,15 +166,46 @@ impl Store {
             return Ok(Some(outcomes));
         }
         let names: Vec<_> = pushed.iter().map(|i| returns[*i].name.clone()).collect();
-        let mut cmds = vec![self.release_command(id, mover.entry(), &names)];
-        if let Mover::Judge(by) = mover {
-            let mut verdict = cmd("SET", [&self.keys.verdict(id), &by.to_vec()]);
-            verdict.arg("PX").arg(millis(VERDICT_LIFETIME));
-            cmds.push(verdict);
-        }
-        for reply in self.tracking.run("requeue", &cmds)? {
-            parse::<Value>("requeue", reply)?;
-        }
+        let end = match mover {
+            Mover::Judge(by) => {
+                let settled: Vec<_> = names.iter().map(|name| (name.as_slice(), b"".as_slice())).collect();
+                self.settle(id, by, "recovered", &settled)
+            }
+            Mover::Owner(_) | Mover::Poller(_) => self.release_command(id, mover.entry(), &names),
+        };
+        self.one::<Value>("requeue", end)?;
         Ok(Some(outcomes))
+    }
+
+    /// Which of these records an instance holds, asked before they are put into another Redis. `None`: a judge
+    /// asks, and the instance beats.
+    pub(super) fn held(&mut self, id: &[u8], names: &[&Bytes], judge: bool) -> Result<Option<Vec<Requeued>>> {
+        let jobs = self.keys.jobs(id);
+        let mut members = cmd("SMISMEMBER", [&jobs]);
+        names.iter().for_each(|name| {
+            members.arg(name);
+        });
+        // A write that changes nothing: what cannot be released afterwards must not be pushed.
+        let writable = cmd("SREM", [&jobs, &Bytes::new()]);
+        let alive = cmd("EXISTS", [&self.keys.instance(id)]);
+        let mut replies = self.tracking.run("requeue", &[alive, writable, members])?.into_iter();
+        let alive: bool = self.next("requeue", &mut replies)?;
+        self.next::<i64>("requeue", &mut replies)?;
+        if alive && judge {
+            return Ok(None);
+        }
+        let members: Vec<bool> = self.next("requeue", &mut replies)?;
+        let outcome = |member: bool| if member { Requeued::Yes } else { Requeued::Gone };
+        Ok(Some(members.into_iter().map(outcome).collect()))
+    }
+
+    /// Ends records whose jobs were put into another Redis; with each its payload for death handlers, or nothing.
+    pub(super) fn settle(&self, id: &[u8], by: &[u8], counter: &str, records: &[(&[u8], &[u8])]) -> Cmd {
+        let mut keys = vec![self.keys.jobs(id), self.keys.verdict(id), self.keys.stats(), self.keys.deaths()];
+        keys.extend(records.iter().map(|(name, _)| self.keys.job(name)));
+        let lifetime = millis(VERDICT_LIFETIME);
+        let mut args = vec![by, &lifetime, counter.as_bytes()];
+        args.extend(records.iter().flat_map(|(name, death)| [*name, *death]));
+        scripts::SETTLE.call(&keys, &args)
     }
 }

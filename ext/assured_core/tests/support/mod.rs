@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use assured_core::Bytes;
 use assured_core::error::Result;
 use assured_core::identity::Identity;
-use assured_core::settings::{Address, PushBy, RedisDetails, Settings, Timestamps};
+use assured_core::settings::{Address, DeadSet, PushBy, RedisDetails, Settings, Timestamps};
 use assured_core::store::{Record, Return, Store};
 
 pub use server::RedisServer;
-pub use space::{Space, expiring, hash, list, set, space, text};
+pub use space::{Space, expiring, hash, list, set, sorted, space, text};
 
 /// How long a condition may take. Far above what a healthy run needs: the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -108,6 +108,8 @@ impl Redis {
             track_timeout: Duration::from_secs(2),
             auto_recovery: true,
             push_by: PushBy::Engine,
+            max_recoveries: 3,
+            dead_set: DeadSet { max_jobs: 10_000, timeout: Duration::from_secs(180 * 24 * 3600) },
             timestamps: Timestamps::IntegerMillis,
             tracking: self.details(),
             queues: None,
@@ -132,9 +134,14 @@ impl Redis {
         keys.write(&mut self.connection);
     }
 
-    /// The whole key space of this database.
+    /// The whole key space of this database, but for the counters: those have tests of their own.
     pub fn dump(&mut self) -> Space {
-        Space::read(&mut self.connection)
+        Space::read(&mut self.connection).ignoring("ns:stats")
+    }
+
+    /// One of the counters.
+    pub fn counter(&mut self, name: &str) -> u64 {
+        self.run::<Option<u64>>(&["HGET", "ns:stats", name]).unwrap_or(0)
     }
 
     /// Length of a queue.

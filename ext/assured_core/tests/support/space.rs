@@ -14,6 +14,8 @@ pub enum Content {
     Expiring(String),
     Set(BTreeSet<String>),
     List(Vec<String>),
+    /// A sorted set, by score.
+    Sorted(Vec<String>),
     Hash(BTreeMap<String, String>),
 }
 
@@ -34,6 +36,10 @@ pub fn set(members: &[&str]) -> Content {
 
 pub fn list(items: &[&str]) -> Content {
     Content::List(items.iter().map(|item| (*item).into()).collect())
+}
+
+pub fn sorted(items: &[&str]) -> Content {
+    Content::Sorted(items.iter().map(|item| (*item).into()).collect())
 }
 
 pub fn hash(fields: &[(&str, &str)]) -> Content {
@@ -61,6 +67,12 @@ impl Space {
         self
     }
 
+    /// The same without keys that end like this, if there are any.
+    pub fn ignoring(mut self, end: &str) -> Self {
+        self.0.retain(|key, _| !key.ends_with(end));
+        self
+    }
+
     /// The same with one heartbeat.
     pub fn beating(self, id: &str) -> Self {
         self.with(&format!("ns:instance:{id}"), expiring(TIME))
@@ -85,6 +97,10 @@ impl Space {
                 Content::Expiring(value) => pipe.cmd("SET").arg(key).arg(value).arg("EX").arg(1000),
                 Content::Set(members) => pipe.cmd("SADD").arg(key).arg(members),
                 Content::List(items) => pipe.cmd("RPUSH").arg(key).arg(items),
+                Content::Sorted(items) => items
+                    .iter()
+                    .zip(1..)
+                    .fold(&mut pipe, |pipe, (item, score)| pipe.cmd("ZADD").arg(key).arg(score).arg(item)),
                 Content::Hash(fields) => pipe.cmd("HSET").arg(key).arg(fields),
             };
         }
@@ -108,7 +124,7 @@ fn read_key(connection: &mut redis::Connection, key: &[u8]) -> Option<Content> {
     let mut ask = |name: &str| {
         let mut cmd = redis::cmd(name);
         cmd.arg(key);
-        if name == "LRANGE" {
+        if name.ends_with("RANGE") {
             cmd.arg(0).arg(-1);
         }
         cmd.query::<redis::Value>(connection).unwrap()
@@ -130,6 +146,8 @@ fn read_key(connection: &mut redis::Connection, key: &[u8]) -> Option<Content> {
             let flat: Vec<_> = shown_all(ask("HGETALL")).collect();
             Content::Hash(flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
         }
+        // Scores are times; what matters is what lies there.
+        "zset" => Content::Sorted(shown_all(ask("ZRANGE")).collect()),
         other => panic!("a key of type {other}"),
     })
 }

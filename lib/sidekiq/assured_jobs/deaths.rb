@@ -1,0 +1,75 @@
+# frozen_string_literal: true
+
+require_relative "errors"
+require_relative "events"
+require_relative "sidekiq_face"
+
+module Sidekiq
+  module AssuredJobs
+    # Runs what an application wants to run when a job dies: the class's `sidekiq_retries_exhausted` block, then
+    # Sidekiq's death handlers.
+    #
+    # The script that puts a job into the Dead set puts its payload on the list `deaths` in the same step, and
+    # here it is taken off before its handlers begin. So a process that dies leaves the handlers of all other jobs
+    # to the next one; those of the job that it was at do not run again. Handlers that kill their process would
+    # otherwise kill one process after the other, as the job did.
+    # @api private
+    module Deaths
+      KEY = "deaths"
+
+      class << self
+        # @yieldreturn [Boolean] whether to go on with another job
+        # @return [void]
+        def attend
+          while yield && (payload = AssuredJobs.redis_sync { |redis| redis.rpop(AssuredJobs.namespaced_key(KEY)) })
+            job = Sidekiq.load_json(payload)
+            log(job)
+            # Rails lends its connections to code that runs inside this.
+            Events.guard("the reloader") { reloader.call { notify(job) } }
+          end
+        end
+
+        private
+
+        def notify(job)
+          error = error(job)
+          Events.guard("sidekiq_retries_exhausted of #{job["class"]}") { exhausted_block(job)&.call(job, error) }
+          SidekiqFace.death_handlers.each do |handler|
+            Events.guard("a death handler") { handler.call(job, error) }
+          end
+        end
+
+        def reloader
+          SidekiqFace.options[:reloader] || proc { |&block| block.call }
+        end
+
+        def error(job)
+          (job["error_class"] == PoisonJob.name ? PoisonJob : UnrecoverableJob).new(job["error_message"])
+        end
+
+        # A framework's own class, in front of the application's, has none.
+        def exhausted_block(job)
+          job.values_at("class", "wrapped").compact.each do |name|
+            block = block_of(name)
+            return block if block
+          end
+          nil
+        end
+
+        def block_of(name)
+          klass = Object.const_get(name)
+          klass.sidekiq_retries_exhausted_block if klass.respond_to?(:sidekiq_retries_exhausted_block)
+        rescue NameError
+          # Jobs of classes that do not exist die, too.
+        end
+
+        def log(job)
+          fate = job["dead"] == false ? "was dropped (dead: false)" : "is in the Dead set"
+          AssuredJobs.logger.warn do
+            "AssuredJobs: #{job["class"]} job #{job["jid"]} #{fate}; its death handlers run now"
+          end
+        end
+      end
+    end
+  end
+end
