@@ -1,0 +1,78 @@
+# frozen_string_literal: true
+
+# Jobs that kill their process, and an application that wants to know.
+
+# Debian's Rails gems are outside the bundle. Where they are missing there is nothing to subscribe to.
+$LOAD_PATH.concat(ENV.fetch("SPEC_ACTIVE_SUPPORT", "").split(":"))
+begin
+  require "active_support"
+  require "active_support/notifications"
+rescue LoadError
+  nil
+end
+
+require_relative "app"
+
+module Told
+  module_function
+
+  def write(list, *what)
+    Sidekiq.redis { |redis| redis.rpush("told:#{list}", JSON.generate(what)) }
+  end
+end
+
+class KillingJob
+  include Sidekiq::Job
+  include Sidekiq::AssuredJobs::Worker
+
+  sidekiq_retries_exhausted { |job, error| Told.write("exhausted", job["jid"], error.class.name, error.message) }
+
+  def perform(key)
+    Journal.start(key)
+    Process.kill(:KILL, $$)
+    sleep
+  end
+end
+
+class ImpatientKillingJob < KillingJob
+  sidekiq_options assured_max_recoveries: 1
+end
+
+class ForgottenJob < KillingJob
+  sidekiq_options dead: false
+end
+
+class RaisingHandlerJob < KillingJob
+  sidekiq_retries_exhausted { raise "the exhausted block is out of order" }
+end
+
+# Fails in the first run, and is killed from outside in others.
+class OnceFailingJob
+  include Sidekiq::Job
+  include Sidekiq::AssuredJobs::Worker
+
+  def perform(key)
+    Journal.start(key)
+    raise "as it should"
+  end
+end
+
+Sidekiq.configure_server do |config|
+  config.death_handlers << ->(_job, _error) { raise "the first death handler is out of order" }
+  config.death_handlers << ->(job, error) { Told.write("dead", job["jid"], error.class.name, job["error_class"]) }
+  config.death_handlers << ->(job, _error) { Process.kill(:KILL, $$) && sleep if job["args"] == ["deadly handler"] }
+end
+
+Sidekiq::AssuredJobs.configure do |config|
+  Sidekiq::AssuredJobs::Events::NAMES.each do |name|
+    config.on(name) { |_event| raise "the first handler is out of order" }
+    config.on(name) { |event| Told.write("event:#{name}", event.to_h) }
+  end
+end
+
+if defined?(ActiveSupport::Notifications)
+  ActiveSupport::Notifications.subscribe(/\.sidekiq_assured_jobs\z/) do |name, *, payload|
+    Told.write("notified", name, payload)
+    raise "the subscriber is out of order"
+  end
+end
