@@ -18,7 +18,8 @@ module Sidekiq
   # ({Native}, in Rust), recorded as in flight already. Where another fetcher stays, {WorkInHand} has them recorded, and
   # {Middleware} waits for that. {DueJobs} brings retries and scheduled jobs into their queues. {Lifecycle} starts and
   # ends the engine, {PushBack} returns jobs at a hard shutdown, {EventLoop} and {RecoveryClient} do what only Ruby
-  # can do when another process's jobs are recovered.
+  # can do when another process's jobs are recovered; {Callbacks} tells the application, and runs the handlers of dead
+  # jobs ({Deaths}).
   module AssuredJobs
     @configuration = Configuration.new
     @lifecycle = Lifecycle.new(-> { @configuration })

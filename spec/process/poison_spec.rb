@@ -179,7 +179,7 @@ RSpec.describe "Jobs that kill their process" do
   end
 
   it "are no poison if a run in between has ended, by an exception" do
-    odd = payloads(%w[j], job_class: "OnceFailingJob", args: ->(jid) { [jid] })
+    odd = payloads(%w[j], job_class: "FailingJob", args: ->(jid) { [jid] })
     seed_orphans("dead", odd.transform_values { |payload| payload.sub(/}\z/, ',"assured_recoveries":2}') })
     start_recoverer(args: [])
 
@@ -187,6 +187,16 @@ RSpec.describe "Jobs that kill their process" do
     expect(started).to eq("j" => 1)
     expect(JSON.parse(retried)).to include("jid" => "j", "error_message" => "as it should")
     expect(retried).not_to include("assured_recoveries")
+  end
+
+  it "are no poison if a run in between was interrupted and pushed anew" do
+    interrupted = payloads(%w[j], job_class: "InterruptedJob", args: ->(jid) { [jid] })
+    seed_orphans("dead", interrupted.transform_values { |payload| payload.sub(/}\z/, ',"assured_recoveries":2}') })
+    start_recoverer(args: [])
+
+    pushed = wait_until("it is pushed anew") { queued("later").first }
+    expect(pushed).to include("jid" => "j", "assured_jobs" => true)
+    expect(pushed).not_to have_key("assured_recoveries")
   end
 
   context "when an orphan cannot be recovered" do

@@ -29,7 +29,7 @@ class KillingJob
 
   def perform(key)
     Journal.start(key)
-    Process.kill(:KILL, $$)
+    Process.kill(:KILL, Process.pid)
     sleep
   end
 end
@@ -46,21 +46,32 @@ class RaisingHandlerJob < KillingJob
   sidekiq_retries_exhausted { raise "the exhausted block is out of order" }
 end
 
-# Fails in the first run, and is killed from outside in others.
-class OnceFailingJob
+# Stops in the middle, as iterable jobs do; what runs around it pushes the rest.
+class InterruptedJob
   include Sidekiq::Job
   include Sidekiq::AssuredJobs::Worker
 
+  Interrupted = Class.new(StandardError)
+
+  class Handler
+    def call(_worker, job, _queue)
+      yield
+    rescue Interrupted
+      Sidekiq::Client.push(job.merge("queue" => "later"))
+    end
+  end
+
   def perform(key)
     Journal.start(key)
-    raise "as it should"
+    raise Interrupted
   end
 end
 
 Sidekiq.configure_server do |config|
+  config.server_middleware { |chain| chain.add(InterruptedJob::Handler) }
   config.death_handlers << ->(_job, _error) { raise "the first death handler is out of order" }
   config.death_handlers << ->(job, error) { Told.write("dead", job["jid"], error.class.name, job["error_class"]) }
-  config.death_handlers << ->(job, _error) { Process.kill(:KILL, $$) && sleep if job["args"] == ["deadly handler"] }
+  config.death_handlers << ->(job, _error) { Process.kill(:KILL, Process.pid) && sleep if job["args"] == ["deadly handler"] }
 end
 
 Sidekiq::AssuredJobs.configure do |config|

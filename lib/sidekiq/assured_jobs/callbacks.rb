@@ -18,9 +18,9 @@ module Sidekiq
       end
 
       # @param event [Event]
-      # @return [Boolean] whether there was room
+      # @return [Boolean] whether there was room for it, or nobody to tell
       def publish(event)
-        add(event)
+        !Events.awaited?(event.name) || add(event)
       end
 
       # Has the handlers of dead jobs run. Where there is no room the next sweep asks again.
@@ -44,10 +44,15 @@ module Sidekiq
 
       def add(item)
         @waiting.push(item, true)
-        @mutex.synchronize { @thread ||= Thread.new { run }.tap { |thread| thread.name = "assured-jobs-callbacks" } }
+        # A handler that calls `exit` ends the thread.
+        @mutex.synchronize { @thread = start unless @thread&.alive? }
         true
       rescue ThreadError, ClosedQueueError
         false
+      end
+
+      def start
+        Thread.new { run }.tap { |thread| thread.name = "assured-jobs-callbacks" }
       end
 
       def run

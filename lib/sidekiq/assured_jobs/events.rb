@@ -44,6 +44,12 @@ module Sidekiq
       SEVERITIES = { recovered: :info, poisoned: :error, lease_lost: :warn, instance_died: :warn }.freeze
 
       class << self
+        # @param name [Symbol]
+        # @return [Boolean] whether anybody may want to be told
+        def awaited?(name)
+          AssuredJobs.configuration.handlers(name).any? || !defined?(::ActiveSupport::Notifications).nil?
+        end
+
         # @param event [Event]
         # @return [void]
         def publish(event)
