@@ -71,7 +71,9 @@ Sidekiq.configure_server do |config|
   config.server_middleware { |chain| chain.add(InterruptedJob::Handler) }
   config.death_handlers << ->(_job, _error) { raise "the first death handler is out of order" }
   config.death_handlers << ->(job, error) { Told.write("dead", job["jid"], error.class.name, job["error_class"]) }
-  config.death_handlers << ->(job, _error) { Process.kill(:KILL, Process.pid) && sleep if job["args"] == ["deadly handler"] }
+  config.death_handlers << lambda do |job, _error|
+    Process.kill(:KILL, Process.pid) && sleep if job["args"] == ["deadly handler"]
+  end
 end
 
 Sidekiq::AssuredJobs.configure do |config|

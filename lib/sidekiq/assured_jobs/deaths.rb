@@ -22,10 +22,12 @@ module Sidekiq
         # @return [void]
         def attend
           while yield && (payload = AssuredJobs.redis_sync { |redis| redis.rpop(AssuredJobs.namespaced_key(KEY)) })
-            job = Sidekiq.load_json(payload)
-            log(job)
-            # Rails lends its connections to code that runs inside this.
-            Events.guard("the reloader") { reloader.call { notify(job) } }
+            Events.guard("what surrounds death handlers") do
+              job = Sidekiq.load_json(payload)
+              log(job)
+              # Rails lends its connections to code that runs inside this.
+              reloader.call { notify(job) }
+            end
           end
         end
 

@@ -60,7 +60,7 @@ module Sidekiq
       end
 
       def tell(notices)
-        events = notices.map { |notice| Event.new(**notice) }
+        events = notices.map { |notice| Event.new(**notice).freeze }
         events.each { |event| log(Events::SEVERITIES.fetch(event.name), event.to_s) }
         dropped = events.count { |event| !@callbacks.publish(event) }
         count_dropped(dropped) if dropped.positive?
