@@ -1,5 +1,7 @@
 //! Connections and servers that fail between two calls, and queues that lie on another server.
 
+#[path = "support/lossy_proxy.rs"]
+mod lossy_proxy;
 mod support;
 
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use assured_core::error::Remedy;
 use assured_core::settings::{Address, DeadSet};
 use assured_core::store::{Death, Requeued, Return, Store};
+use lossy_proxy::LossyProxy;
 use support::{
     Redis, RedisServer, expiring, identity, list, names, record, set, sorted, space, text, to_queue,
 };
@@ -189,6 +192,33 @@ fn kill_across_two_servers_buries_there_and_counts_here() {
     assert_eq!(queues.dump(), space([("dead", sorted(&["j1!"]))]));
     assert_eq!(tracking.dump().keys().collect::<Vec<_>>(), ["ns:deaths", "ns:verdict:dead"]);
     assert_eq!(tracking.counter("poisoned"), 2);
+}
+
+/// Executed, and nobody heard of it: the store asks again.
+#[test]
+fn a_death_whose_reply_was_lost_is_told_and_counted_once() {
+    for across in [false, true] {
+        let (mut tracking, mut queues, _) = two_servers();
+        let mut settings = tracking.settings();
+        let Address::Tcp(_, port) = &mut settings.tracking.address else { panic!("no port") };
+        let proxy = LossyProxy::to(*port);
+        *port = proxy.port;
+        settings.queues = across.then(|| queues.details());
+        let mut store = Store::new(&settings, "test");
+        // The server knows the scripts from here on.
+        store.bury(b"nobody").unwrap();
+
+        proxy.lose_next_fetch();
+        let payload = br#"{"jid":"j1","assured_jobs":true}"#.to_vec();
+        let death = Death { name: b"j1".to_vec(), payload, keep: true, notify: true };
+        let bounds = DeadSet { max_jobs: 10, timeout: Duration::from_secs(10) };
+        store.kill(b"dead", b"judge", &[death], bounds).unwrap();
+        assert!(proxy.has_lost());
+        assert_eq!(tracking.run::<usize>(&["LLEN", "ns:deaths"]), 1);
+        assert_eq!(tracking.counter("poisoned"), 1);
+        let dead = if across { &mut queues } else { &mut tracking };
+        assert_eq!(dead.run::<usize>(&["ZCARD", "dead"]), 1);
+    }
 }
 
 #[test]
