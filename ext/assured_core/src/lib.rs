@@ -15,6 +15,7 @@ pub mod heartbeat;
 pub mod identity;
 pub mod inspection;
 pub mod keys;
+pub mod obituary;
 #[cfg(debug_assertions)]
 pub mod panics;
 pub mod payload;

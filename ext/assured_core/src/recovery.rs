@@ -11,9 +11,11 @@ use crate::Bytes;
 use crate::error::Result;
 use crate::events::{Events, Kind, Level, Notice, Orphan};
 use crate::inspection::each_batch;
+use crate::obituary::Obituary;
 use crate::payload::{self, Profile};
 use crate::settings::{PushBy, Settings};
 use crate::store::{Death, Requeued, Return, Store};
+use crate::verdict::Sighting;
 use crate::waiter::{Waiter, Woken};
 
 /// Orphans of one atomic step. A script of this size keeps Redis busy for well under a millisecond.
@@ -109,15 +111,6 @@ impl std::ops::AddAssign for Report {
     }
 }
 
-/// A dead instance, as whoever recovers from it sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Dead<'a> {
-    /// Its id.
-    pub id: &'a [u8],
-    /// How long ago its last heartbeat was, if one was seen.
-    pub silent: Option<Duration>,
-}
-
 /// An orphan while its batch lasts.
 struct Case {
     payload: Bytes,
@@ -133,7 +126,8 @@ struct Looks {
 
 /// One batch on its way.
 struct Batch<'a> {
-    dead: Dead<'a>,
+    id: &'a [u8],
+    silent: Option<Duration>,
     cases: HashMap<Bytes, Case>,
     deaths: Vec<(Death, String)>,
     report: Report,
@@ -144,6 +138,7 @@ pub struct Recovery {
     settings: Arc<Settings>,
     events: Arc<Events>,
     push: Arc<Push>,
+    obituary: Obituary,
     run: u64,
     stuck: HashMap<(Bytes, Bytes), Looks>,
 }
@@ -151,32 +146,41 @@ pub struct Recovery {
 impl Recovery {
     /// A recovery that has not looked at anything yet.
     pub fn new(settings: Arc<Settings>, events: Arc<Events>, push: Arc<Push>) -> Self {
-        Self { settings, events, push, run: 0, stuck: HashMap::new() }
+        Self { settings, events, push, obituary: Obituary::default(), run: 0, stuck: HashMap::new() }
     }
 
-    /// Recovers all orphans of `dead`. `go_on` is asked between batches; it keeps the lock, and says when to
+    /// Takes in a look at all instances, for what people are told of the dead.
+    pub fn note(&mut self, sightings: &[Sighting]) {
+        self.obituary.look(sightings);
+    }
+
+    /// Recovers all orphans of `id`. `go_on` is asked between batches; it keeps the lock, and says when to
     /// stop. Ends early, without an error, when the instance beats again.
     pub fn run(
         &mut self,
         store: &mut Store,
-        dead: Dead<'_>,
+        id: &[u8],
         by: &[u8],
         mut go_on: impl FnMut(&mut Store) -> Result<bool>,
     ) -> Result<Report> {
         let began = Instant::now();
         let mut report = Report::default();
         self.run += 1;
-        each_batch(store, dead.id, BATCH, BUDGET, |store, records| {
+        if self.obituary.is_news(id) {
+            let notice = Notice::of_instance(Kind::InstanceDied, id, self.obituary.silent(id));
+            self.events.notify(vec![notice]);
+        }
+        each_batch(store, id, BATCH, BUDGET, |store, records| {
             if !go_on(store)? {
                 return Ok(false);
             }
-            let done = self.batch(store, dead, by, records, &mut go_on)?;
+            let done = self.batch(store, id, by, records, &mut go_on)?;
             report += done.unwrap_or_default();
             Ok(done.is_some())
         })?;
-        let left = store.bury(dead.id)?;
+        let left = store.bury(id)?;
         if left == 0 {
-            self.stuck.retain(|(instance, _), _| instance != dead.id);
+            self.stuck.retain(|(instance, _), _| instance != id);
         }
         if report.recovered > 0 {
             self.events.log(
@@ -184,7 +188,7 @@ impl Recovery {
                 format!(
                     "recovered {} jobs of dead instance {} in {:.3} s",
                     report.recovered,
-                    String::from_utf8_lossy(dead.id),
+                    String::from_utf8_lossy(id),
                     began.elapsed().as_secs_f64()
                 ),
             );
@@ -196,17 +200,23 @@ impl Recovery {
     fn batch(
         &mut self,
         store: &mut Store,
-        dead: Dead<'_>,
+        id: &[u8],
         by: &[u8],
         records: Vec<(Bytes, Option<Bytes>)>,
         go_on: &mut impl FnMut(&mut Store) -> Result<bool>,
     ) -> Result<Option<Report>> {
-        let mut batch = Batch { dead, cases: HashMap::new(), deaths: Vec::new(), report: Report::default() };
+        let mut batch = Batch {
+            id,
+            silent: self.obituary.silent(id),
+            cases: HashMap::new(),
+            deaths: Vec::new(),
+            report: Report::default(),
+        };
         let mut returns = Vec::with_capacity(records.len());
         for (name, payload) in records {
             match payload {
                 Some(payload) => returns.extend(self.examine(&mut batch, name, payload)),
-                None => self.drop_empty(store, dead.id, &name)?,
+                None => self.drop_empty(store, id, &name)?,
             }
         }
         if self.settings.push_by == PushBy::Client && !returns.is_empty() {
@@ -240,7 +250,7 @@ impl Recovery {
         match revived {
             Ok(_) if recoveries >= limit => {
                 let times = recoveries.saturating_add(1);
-                let (id, option) = (String::from_utf8_lossy(batch.dead.id), "assured_max_recoveries");
+                let (id, option) = (String::from_utf8_lossy(batch.id), "assured_max_recoveries");
                 let why = format!(
                     "{times} instances died, or were taken for dead, while they ran this job, the last one was {id}; \
                      it may be recovered {limit} times (max_recoveries, or {option} of its class)"
@@ -265,7 +275,7 @@ impl Recovery {
     fn keep(&mut self, batch: &mut Batch<'_>, name: &[u8], why: &str) {
         let Some(case) = batch.cases.get(name) else { return };
         let limit = self.limit(case.profile.as_ref());
-        let key = (batch.dead.id.to_vec(), name.to_vec());
+        let key = (batch.id.to_vec(), name.to_vec());
         let looks = self.stuck.entry(key).or_insert(Looks { times: 0, run: 0 });
         if looks.run != self.run {
             *looks = Looks { times: looks.times + 1, run: self.run };
@@ -274,7 +284,7 @@ impl Recovery {
         let name_and_id = format!(
             "{} of dead instance {}",
             String::from_utf8_lossy(name),
-            String::from_utf8_lossy(batch.dead.id)
+            String::from_utf8_lossy(batch.id)
         );
         if times > limit {
             let why = format!("could not be recovered from a dead instance, {times} times: {why}");
@@ -308,7 +318,7 @@ impl Recovery {
         by: &[u8],
         returns: &[Return],
     ) -> Result<bool> {
-        let Some(outcomes) = store.requeue(batch.dead.id, by, returns)? else { return Ok(false) };
+        let Some(outcomes) = store.requeue(batch.id, by, returns)? else { return Ok(false) };
         let mut notices = Vec::with_capacity(returns.len());
         for (item, outcome) in returns.iter().zip(outcomes) {
             match outcome {
@@ -327,7 +337,7 @@ impl Recovery {
     /// False when the instance beats again.
     fn kill(&mut self, store: &mut Store, batch: &mut Batch<'_>, by: &[u8]) -> Result<bool> {
         let (deaths, reasons): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.deaths).into_iter().unzip();
-        let Some(outcomes) = store.kill(batch.dead.id, by, &deaths, self.settings.dead_set)? else {
+        let Some(outcomes) = store.kill(batch.id, by, &deaths, self.settings.dead_set)? else {
             return Ok(false);
         };
         let mut notices = Vec::with_capacity(deaths.len());
@@ -363,6 +373,6 @@ impl Recovery {
 impl Batch<'_> {
     fn notice(&self, kind: Kind, name: &[u8], reason: Option<String>) -> Notice {
         let job = self.cases.get(name).and_then(|case| case.profile.clone());
-        Notice { job, reason, ..Notice::of_instance(kind, self.dead.id, self.dead.silent) }
+        Notice { job, reason, ..Notice::of_instance(kind, self.id, self.silent) }
     }
 }

@@ -1,19 +1,18 @@
 //! Looks for dead instances, at start and then at every interval, and has their orphans recovered.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::Bytes;
 use crate::backoff::{Backoff, jittered};
 use crate::error::Result;
-use crate::events::{Events, Kind, Level, Notice};
+use crate::events::{Events, Level};
 use crate::heartbeat::Outage;
 use crate::identity::SharedIdentity;
 use crate::pulse::Pulse;
-use crate::recovery::{Dead, Push, Recovery, Report};
+use crate::recovery::{Push, Recovery, Report};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::threads::Alarm;
@@ -81,9 +80,8 @@ impl Sweeper {
         let mut looks = Looks::Two(Suspects::new(interval / 3));
         let mut backoff = Backoff::new(Duration::from_secs(5));
         let mut strangers_seen = false;
-        let mut obituary = Obituary::default();
         while !self.alarm.stopped() {
-            self.answer_requests(&mut store, &mut recovery, &mut obituary);
+            self.answer_requests(&mut store, &mut recovery);
             if !self.periodic {
                 self.report_deaths(&mut store);
             }
@@ -91,7 +89,7 @@ impl Sweeper {
                 self.alarm.sleep(if self.periodic { Duration::ZERO } else { interval });
                 continue;
             }
-            let swept = self.sweep(&mut store, &mut recovery, &mut looks, &mut obituary);
+            let swept = self.sweep(&mut store, &mut recovery, &mut looks);
             let adopted = match strangers_seen {
                 true => Ok(()),
                 false => self.adopt_strangers(&mut store),
@@ -112,14 +110,13 @@ impl Sweeper {
         refuse(&self.requests);
     }
 
-    fn answer_requests(&self, store: &mut Store, recovery: &mut Recovery, obituary: &mut Obituary) {
+    fn answer_requests(&self, store: &mut Store, recovery: &mut Recovery) {
         loop {
             let Some(asker) = self.requests.lock().pop().map(Asker) else {
                 return;
             };
-            let answer = self
-                .adopt_strangers(store)
-                .and_then(|()| self.sweep(store, recovery, &mut Looks::One, obituary));
+            let answer =
+                self.adopt_strangers(store).and_then(|()| self.sweep(store, recovery, &mut Looks::One));
             asker.0.answer(answer.map_err(|error| error.to_string()));
         }
     }
@@ -137,17 +134,11 @@ impl Sweeper {
         }
     }
 
-    fn sweep(
-        &self,
-        store: &mut Store,
-        recovery: &mut Recovery,
-        looks: &mut Looks,
-        obituary: &mut Obituary,
-    ) -> Result<Report> {
+    fn sweep(&self, store: &mut Store, recovery: &mut Recovery, looks: &mut Looks) -> Result<Report> {
         let own = self.identity.get().map(|identity| identity.id.clone());
         let mut sightings = store.look()?;
         sightings.retain(|seen| Some(&seen.id) != own.as_ref());
-        obituary.look(&sightings);
+        recovery.note(&sightings);
         let now = Instant::now();
         let dead = match looks {
             Looks::One => sightings.iter().filter(|seen| !seen.alive).map(|seen| seen.id.clone()).collect(),
@@ -162,7 +153,7 @@ impl Sweeper {
             self.events.log(Level::Debug, "another instance sweeps already");
             return Ok(total);
         }
-        let outcome = self.recover_all(store, recovery, &lock, &dead, obituary, &mut total);
+        let outcome = self.recover_all(store, recovery, &lock, &dead, &mut total);
         if let Looks::Two(suspects) = looks {
             dead.iter().for_each(|id| suspects.acquit(id));
         }
@@ -177,18 +168,13 @@ impl Sweeper {
         recovery: &mut Recovery,
         lock: &Lock,
         dead: &[Bytes],
-        obituary: &mut Obituary,
         total: &mut Report,
     ) -> Result<()> {
         let mut renewed = Instant::now();
         let mut lost = false;
         let mut failure = None;
         for id in dead {
-            let dead = Dead { id, silent: obituary.silent(id) };
-            if obituary.is_news(id) {
-                self.events.notify(vec![Notice::of_instance(Kind::InstanceDied, id, dead.silent)]);
-            }
-            let outcome = recovery.run(store, dead, &lock.token, |store| {
+            let outcome = recovery.run(store, id, &lock.token, |store| {
                 if renewed.elapsed() > lock.ttl / 3 {
                     renewed = Instant::now();
                     lost = !lock.renew(store)?;
@@ -207,39 +193,6 @@ impl Sweeper {
             }
         }
         failure.map_or(Ok(()), Err)
-    }
-}
-
-/// What to tell people of the dead: when they were last heard of, and each death once. An instance with orphans that
-/// cannot be recovered is found dead at every sweep.
-#[derive(Default)]
-struct Obituary {
-    beats: HashMap<Bytes, f64>,
-    told: HashSet<Bytes>,
-}
-
-impl Obituary {
-    fn look(&mut self, sightings: &[Sighting]) {
-        let registered: HashSet<_> = sightings.iter().map(|seen| &seen.id).collect();
-        self.beats.retain(|id, _| registered.contains(id));
-        self.told.retain(|id| registered.contains(id));
-        for seen in sightings.iter().filter(|seen| seen.alive) {
-            self.told.remove(&seen.id);
-            let beat = seen.beat.as_deref().and_then(|beat| std::str::from_utf8(beat).ok()?.parse().ok());
-            if let Some(beat) = beat {
-                self.beats.insert(seen.id.clone(), beat);
-            }
-        }
-    }
-
-    fn is_news(&mut self, id: &[u8]) -> bool {
-        self.told.insert(id.to_vec())
-    }
-
-    /// By two clocks: the dead instance's and this one's.
-    fn silent(&self, id: &[u8]) -> Option<Duration> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        self.beats.get(id).and_then(|beat| Duration::try_from_secs_f64((now - beat).max(0.0)).ok())
     }
 }
 
@@ -306,25 +259,6 @@ fn is_dead(holder: &[u8], sightings: &[Sighting]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_death_is_news_once_in_each_life() {
-        let seen = |beat: Option<&str>| {
-            [Sighting { id: b"a".to_vec(), alive: beat.is_some(), beat: beat.map(Into::into) }]
-        };
-        let mut obituary = Obituary::default();
-        obituary.look(&seen(Some("1700000000.5")));
-        obituary.look(&seen(None));
-        assert!(obituary.silent(b"a").unwrap() > Duration::from_secs(1000));
-        assert!(obituary.is_news(b"a"));
-        obituary.look(&seen(None));
-        assert!(!obituary.is_news(b"a"), "an orphan of it is stuck");
-        obituary.look(&seen(Some("odd")));
-        obituary.look(&seen(None));
-        assert!(obituary.is_news(b"a"), "it lived again");
-        obituary.look(&[]);
-        assert_eq!(obituary.silent(b"a"), None, "it is forgotten once it is buried");
-    }
 
     #[test]
     fn the_lock_of_a_dead_or_departed_holder_may_be_taken() {
