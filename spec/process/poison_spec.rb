@@ -20,9 +20,9 @@ RSpec.describe "Jobs that kill their process" do
 
   # Runs one process after the other, as a supervisor does, until the job is dead.
   def restart_until_dead
-    process = start_recoverer(args: ["-c", "1"])
+    process = nil
     wait_until("the job is dead", within: 90) do
-      process = start_recoverer(args: ["-c", "1"]) unless process.alive?
+      process = spawn_sidekiq(app:, args: ["-c", "1"]) unless process&.alive?
       redis.zcard("dead") == 1
     end
     wait_until("its handlers were called") { told("dead").any? }
