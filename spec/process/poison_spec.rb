@@ -19,10 +19,10 @@ RSpec.describe "Jobs that kill their process" do
   end
 
   # Runs one process after the other, as a supervisor does, until the job is dead.
-  def restart_until_dead
+  def restart_until_dead(**options)
     process = nil
     wait_until("the job is dead", within: 90) do
-      process = spawn_sidekiq(app:, args: ["-c", "1"]) unless process&.alive?
+      process = spawn_sidekiq(app:, args: ["-c", "1"], **options) unless process&.alive?
       redis.zcard("dead") == 1
     end
     wait_until("its handlers were called") { told("dead").any? }
@@ -51,9 +51,9 @@ RSpec.describe "Jobs that kill their process" do
     expect(redis.keys(key("job*"))).to be_empty
   end
 
-  it "keep to the limit of their class" do
+  it "keep to the limit of their class, also where the middleware tracks them" do
     push("ImpatientKillingJob", "poison", assured_max_recoveries: 1)
-    restart_until_dead
+    restart_until_dead(env: { "ASSURED_JOBS_FETCH" => "false" })
 
     expect(started).to eq("poison" => 2)
   end
