@@ -277,6 +277,13 @@ impl Store {
         self.one("look for deaths", cmd("LLEN", [&self.keys.deaths()]))
     }
 
+    /// Takes the dead job that has waited longest for its handlers.
+    pub fn pop_death(&mut self) -> Result<Option<Bytes>> {
+        let pop = cmd("RPOP", [&self.keys.deaths()]);
+        let replies = self.tracking.run_once("pop a death", &[pop])?;
+        self.next("pop a death", &mut replies.into_iter())
+    }
+
     fn one<T: FromRedisValue>(&mut self, doing: &'static str, command: Cmd) -> Result<T> {
         one(&mut self.tracking, doing, command)
     }

@@ -45,6 +45,8 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_module_function("instances", function!(visitor::instances, 1))?;
     native.define_module_function("records", function!(visitor::records, 2))?;
     native.define_module_function("stats", function!(visitor::stats, 1))?;
+    native.define_module_function("count", function!(visitor::count, 3))?;
+    native.define_module_function("pop_death", function!(visitor::pop_death, 1))?;
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
+require_relative "engine_settings"
 require_relative "errors"
 require_relative "events"
+require_relative "native"
 require_relative "sidekiq_face"
 
 module Sidekiq
@@ -15,13 +17,12 @@ module Sidekiq
     # otherwise kill one process after the other, as the job did.
     # @api private
     module Deaths
-      KEY = "deaths"
-
       class << self
         # @yieldreturn [Boolean] whether to go on with another job
         # @return [void]
         def attend
-          while yield && (payload = AssuredJobs.redis_sync { |redis| redis.rpop(AssuredJobs.namespaced_key(KEY)) })
+          settings = EngineSettings.of(AssuredJobs.configuration)
+          while yield && (payload = Native.pop_death(settings))
             Events.guard("what surrounds death handlers") do
               job = Sidekiq.load_json(payload)
               log(job)

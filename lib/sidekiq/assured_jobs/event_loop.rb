@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
 require_relative "callbacks"
+require_relative "engine_settings"
+require_relative "native"
 require_relative "recovery_client"
 
 module Sidekiq
@@ -69,7 +71,7 @@ module Sidekiq
       # Only the telling was dropped: what the events tell of is done.
       def count_dropped(count)
         log(:warn, "#{count} events were dropped, because they came faster than they are handled")
-        AssuredJobs.redis_sync { |redis| redis.hincrby(AssuredJobs.namespaced_key("stats"), "events_dropped", count) }
+        Native.count(EngineSettings.of(AssuredJobs.configuration), "events_dropped", count)
       rescue StandardError => e
         log(:warn, "they could not be counted: #{e.message}")
       end
