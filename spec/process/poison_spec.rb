@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-require_relative "../support/slow_proxy"
+require_relative "../support/fault_proxy"
 
 RSpec.describe "Jobs that kill their process" do
   let(:app) { File.expand_path("../support/poison_app.rb", __dir__) }
@@ -232,7 +232,7 @@ RSpec.describe "Jobs that kill their process" do
   end
 
   it "are counted exactly when the recovering process is killed in the middle" do
-    proxy = SlowProxy.new(redis_server.port, delay: 0.05)
+    proxy = FaultProxy.new(redis_server.port) { |_, instant| 0.05 if instant == :after }
     seed_orphans("dead", payloads((1..300).map(&:to_s), queue: "parked").merge(doomed((301..500).map(&:to_s))))
     recoverer = spawn_sidekiq(args: ["-q", "other"], url: proxy.url)
     wait_until("the recovery is in the middle", within: 30) { redis.scard(key("jobs:dead")).between?(50, 450) }
