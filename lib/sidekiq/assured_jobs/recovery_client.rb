@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "unique_lock"
+
 module Sidekiq
   module AssuredJobs
     # Takes jobs through the application's client middleware. What comes out is not pushed here: the engine pushes
@@ -10,10 +12,30 @@ module Sidekiq
       # @return [Array(String, String, String)] name, queue and payload to push
       # @return [Array(String, String)] name, and why the orphan cannot be pushed
       def decide(name, payload)
-        job = prepare(Sidekiq.load_json(payload))
-        job ? [name, job["queue"].to_s, Sidekiq.dump_json(job)] : [name, "refused by client middleware"]
+        job, refusal = readmit(Sidekiq.load_json(payload))
+        job ? [name, job["queue"].to_s, Sidekiq.dump_json(job)] : [name, refusal]
       rescue StandardError => e
         [name, "#{e.class}: #{e.message}"]
+      end
+
+      # For a job that has begun: the lock that it holds must not keep it from being pushed, or its duplicate from
+      # running.
+      #
+      # @param job [Hash] parsed payload
+      # @return [Array(Hash, nil)] what client middleware made of it
+      # @return [Array(nil, String)] why it cannot be pushed now
+      def readmit(job)
+        lock = UniqueLock.of(job)
+        return [prepare(job), "refused by client middleware"] unless lock
+        return [nil, "a duplicate runs with its #{lock}; it comes back after that"] if lock.duplicates_run?
+
+        # With the locks untouched first: the same jid passes its own.
+        again = -> { lock.quietly { |quiet| prepare(quiet) } }
+        pushed = again.call || (again.call if lock.release_own)
+        return [pushed, nil] if pushed
+
+        held = lock.duplicates_queued?
+        [nil, held ? "a duplicate has its #{lock}; it comes back after that" : "refused by client middleware"]
       end
 
       # @param job [Hash] parsed payload
