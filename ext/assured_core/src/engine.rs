@@ -230,6 +230,11 @@ impl Engine {
         self.pipeline.give_back_later(token);
     }
 
+    /// Leaves an attempt recorded at the end of this process, instead of giving it back.
+    pub fn keep(&self, token: Token) {
+        self.registry.keep(token);
+    }
+
     /// The waiter is told when Redis has everything that was asked for so far.
     pub fn flush(&self) -> Arc<Waiter<()>> {
         let waiter = Waiter::new();
@@ -283,7 +288,7 @@ impl Engine {
     /// Gives back what is left. A round trip that was under way comes first: it may have brought jobs.
     fn hand_over(&self, deadline: Option<Instant>) -> bool {
         self.flush().wait(deadline) == Woken::Answered(())
-            && self.give_back(self.registry.tokens()).wait(deadline) == Woken::Answered(())
+            && self.give_back(self.registry.to_hand_over()).wait(deadline) == Woken::Answered(())
     }
 
     fn shut_down(&self) {

@@ -1,6 +1,6 @@
 //! The truth about what this process holds, in memory. Redis is its mirror.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
@@ -68,6 +68,7 @@ struct State {
     attempts: HashMap<Token, Attempt>,
     /// Names of records: those of the attempts held, and those whose release Redis has not acknowledged yet.
     names: HashMap<Bytes, Token>,
+    kept: HashSet<Token>,
     released: VecDeque<(Bytes, u64)>,
 }
 
@@ -78,6 +79,7 @@ const REMEMBERED: usize = 8192;
 impl State {
     fn take(&mut self, token: Token) -> Option<Attempt> {
         let attempt = self.attempts.remove(&token)?;
+        self.kept.remove(&token);
         if self.names.get(&attempt.name) == Some(&token) {
             self.names.remove(&attempt.name);
         }
@@ -284,9 +286,19 @@ impl Registry {
         state.attempts.values().filter(behind).map(|attempt| attempt.token).collect()
     }
 
-    /// Tokens of all attempts, oldest first.
-    pub fn tokens(&self) -> Vec<Token> {
-        let mut tokens: Vec<_> = self.state.lock().attempts.keys().copied().collect();
+    /// From now on the attempt is not handed over when this process ends. Its record stays, for others to recover.
+    pub fn keep(&self, token: Token) {
+        let mut state = self.state.lock();
+        if state.attempts.contains_key(&token) {
+            state.kept.insert(token);
+        }
+    }
+
+    /// Tokens of the attempts to hand over when this process ends, oldest first.
+    pub fn to_hand_over(&self) -> Vec<Token> {
+        let state = self.state.lock();
+        let mut tokens: Vec<_> =
+            state.attempts.keys().filter(|token| !state.kept.contains(token)).copied().collect();
         tokens.sort_unstable();
         tokens
     }
@@ -373,6 +385,18 @@ mod tests {
         let registry = Registry::new("n");
         let token = registry.admit(b"", b"q", b"{}");
         assert_eq!(registry.get(token).unwrap().name, b"~n.1");
+    }
+
+    #[test]
+    fn a_kept_attempt_is_held_and_not_handed_over() {
+        let registry = Registry::new("n");
+        let (kept, other) = (registry.admit(b"k", b"q", b"{1}"), registry.admit(b"o", b"q", b"{2}"));
+        registry.keep(kept);
+        assert_eq!(registry.to_hand_over(), [other]);
+        assert_eq!(registry.len(), 2);
+        registry.remove(kept);
+        registry.keep(kept);
+        assert!(registry.state.lock().kept.is_empty());
     }
 
     #[test]

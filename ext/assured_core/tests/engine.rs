@@ -250,6 +250,30 @@ fn stop_hands_over_what_is_in_flight() {
 }
 
 #[test]
+fn stop_leaves_what_is_kept_for_others_to_recover() {
+    let mut redis = Redis::shared();
+    let engine = start(quiet(&redis, "a"));
+    let kept = track(&engine, "k", r#"{"jid":"k","queue":"q"}"#);
+    track(&engine, "o", r#"{"jid":"o","queue":"q"}"#);
+    engine.keep(kept);
+    assert_eq!(engine.stop(DEADLINE), Some(1));
+    assert_eq!(redis.queued("q"), 1);
+    let left = records(&mut redis);
+    assert_eq!(left.get("ns:jobs:a"), Some(&set(&["k"])), "{left:?}");
+}
+
+#[test]
+fn enqueue_moves_an_attempt_that_redis_need_not_know_yet() {
+    let mut redis = Redis::shared();
+    let engine = start(quiet(&redis, "a"));
+    let token = engine.track(b"j", b"old", b"{1}");
+    answered(&engine.enqueue(token, b"q", b"{2}"));
+    assert_eq!(records(&mut redis), space([("queue:q", list(&["{2}"])), ("queues", set(&["q"]))]));
+    release(&engine, token);
+    assert_eq!(redis.queued("q"), 1);
+}
+
+#[test]
 fn stop_while_redis_is_away_keeps_its_limit_and_says_what_is_left() {
     let mut redis = Redis::own();
     let engine = start(quiet(&redis, "a"));

@@ -234,6 +234,14 @@ impl Engine {
         })
     }
 
+    /// `keep(token) → nil`: leaves the attempt recorded at the end, for others to recover.
+    pub fn keep(ruby: &Ruby, this: &Self, token: Token) -> Result<(), Error> {
+        Self::enter(ruby, this, "keep", |core| {
+            core.keep(token);
+            Ok(())
+        })
+    }
+
     /// `flush(seconds) → true or false`: whether Redis has everything in time.
     pub fn flush(ruby: &Ruby, this: &Self, seconds: f64) -> Result<bool, Error> {
         Self::enter(ruby, this, "flush", |core| {

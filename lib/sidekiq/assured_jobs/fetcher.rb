@@ -27,6 +27,8 @@ module Sidekiq
         #
         # @return [void]
         def acknowledge
+          return if @goes_back
+
           # In this order: a thread that is killed in between gives back what is not held any more.
           @engine.release(attempt) if attempt
           @acknowledged = true
@@ -44,7 +46,17 @@ module Sidekiq
         #
         # @return [void]
         def ended
-          @engine.give_back_later(attempt) if attempt && !@acknowledged
+          return if !attempt || @acknowledged
+
+          PushBack.return_later(@engine, attempt, job, untouched: @goes_back == :untouched)
+        end
+
+        # The job has not run, and goes back although Sidekiq will acknowledge it.
+        #
+        # @param how [Symbol] `:untouched`, or `:readmitted` by client middleware
+        # @return [void]
+        def go_back(how)
+          @goes_back = how
         end
       end
 

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "assured_classes"
+require_relative "dropped_jobs"
 require_relative "recovery_count"
 require_relative "work_in_hand"
 
@@ -22,7 +23,7 @@ module Sidekiq
 
         hand.track(job)
         RecoveryCount.forget(job)
-        yield
+        yield.tap { DroppedJobs.settle(hand, job) unless hand.began? }
       end
 
       private

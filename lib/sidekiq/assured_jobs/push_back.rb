@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "recovery_client"
+require_relative "unique_lock"
 require_relative "way_in"
 
 module Sidekiq
@@ -32,9 +34,34 @@ module Sidekiq
         #
         # @param engine [Native::Engine]
         # @param attempt [Integer]
+        # @param payload [String]
+        # @param untouched [Boolean] not through client middleware in any case
         # @return [void]
-        def return_later(engine, attempt)
-          engine.give_back_later(attempt) unless WayIn.foreign_fetcher
+        def return_later(engine, attempt, payload, untouched: false)
+          return if WayIn.foreign_fetcher
+
+          readmitted = UniqueLock.in?(payload) && !untouched
+          readmitted ? readmit(engine, attempt, payload) : engine.give_back_later(attempt)
+        end
+
+        # Puts a job with a unique lock back after it has let go of that lock: through client middleware, which takes it
+        # again. Without it the job would be dropped when its turn comes. If that cannot be done now, the job stays
+        # recorded.
+        #
+        # @param engine [Native::Engine]
+        # @param attempt [Integer]
+        # @param payload [String]
+        # @return [void]
+        def readmit(engine, attempt, payload)
+          engine.keep(attempt)
+          job, refusal = RecoveryClient.new.readmit(Sidekiq.load_json(payload))
+          if job
+            engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)
+          else
+            AssuredJobs.logger.warn { "AssuredJobs: an unfinished job stays recorded: #{refusal}" }
+          end
+        rescue StandardError => e
+          AssuredJobs.logger.warn { "AssuredJobs: an unfinished job stays recorded: #{e.class}: #{e.message}" }
         end
 
         # @param units [Array] units of work
@@ -45,6 +72,21 @@ module Sidekiq
           units.each_with_object({}.compare_by_identity) do |unit, attempts|
             attempt = (unit.attempt if unit.is_a?(Fetcher::UnitOfWork)) || engine&.find(unit.job)
             attempts[unit] = attempt if attempt && !attempts.value?(attempt)
+          end
+        end
+
+        # @param attempts [Hash{Object => Integer}] as {attempts} returns them
+        # @return [void]
+        def give_back(attempts)
+          unique, plain = attempts.partition { |unit, _| UniqueLock.in?(unit.job) }.map { |pairs| pairs.map(&:last) }
+          # Their threads release the locks when they end, and put the jobs back then.
+          unique.each { |attempt| AssuredJobs.running_engine.keep(attempt) }
+          limit = AssuredJobs.track_timeout
+          return if plain.empty? || AssuredJobs.running_engine.give_back(plain, limit)
+
+          AssuredJobs.logger.warn do
+            "AssuredJobs: #{plain.size} jobs could not be pushed back within #{limit} s; " \
+              "they stay recorded and will be recovered"
           end
         end
 
@@ -63,15 +105,7 @@ module Sidekiq
           others = inprogress.reject { |unit| attempts.key?(unit) }
           PushBack.remember(others)
           super(others, *rest)
-          return if attempts.empty?
-
-          limit = AssuredJobs.track_timeout
-          return if AssuredJobs.running_engine.give_back(attempts.values, limit)
-
-          AssuredJobs.logger.warn do
-            "AssuredJobs: #{attempts.size} jobs could not be pushed back within #{limit} s; " \
-              "they stay recorded and will be recovered"
-          end
+          PushBack.give_back(attempts)
         end
       end
 

@@ -39,6 +39,7 @@ module Sidekiq
       def take(work)
         @work = work
         @attempt = nil
+        @began = @goes_back = false
         return if work.is_a?(Fetcher::UnitOfWork) && work.attempt
 
         work.class.prepend(Acknowledged) unless work.is_a?(Acknowledged)
@@ -63,12 +64,30 @@ module Sidekiq
         @engine.await_record(@attempt)
       end
 
+      # @return [Boolean] whether all middleware let the job pass, so that it runs or ran
+      def began?
+        @began
+      end
+
+      # @return [void]
+      def begin_job
+        @began = true
+      end
+
+      # The job has not run, and goes back although Sidekiq will acknowledge it.
+      #
+      # @param how [Symbol] `:untouched`, or `:readmitted` by client middleware
+      # @return [void]
+      def go_back(how)
+        @work.is_a?(Fetcher::UnitOfWork) && @work.attempt ? @work.go_back(how) : @goes_back = how
+      end
+
       # Sidekiq is done with the job: it ran, or its retry is stored, or it is dead.
       #
       # @param work [Object] unit of work
       # @return [void]
       def acknowledged(work)
-        return unless @attempt && work.equal?(@work)
+        return if !@attempt || @goes_back || !work.equal?(@work)
 
         @engine.release(@attempt)
         @attempt = nil
@@ -83,8 +102,9 @@ module Sidekiq
         @work = nil
         return work.ended if work.is_a?(Fetcher::UnitOfWork) && work.attempt
         return unless @attempt
+        return @engine.release(@attempt) if PushBack.pushed?(work.job)
 
-        PushBack.pushed?(work.job) ? @engine.release(@attempt) : PushBack.return_later(@engine, @attempt)
+        PushBack.return_later(@engine, @attempt, work.job, untouched: @goes_back == :untouched)
       rescue ForkError
         # A forked child that unwinds through its parent's work holds nothing.
       end
@@ -99,6 +119,11 @@ module Sidekiq
           super
         ensure
           hand&.leave
+        end
+
+        def execute_job(*)
+          Thread.current[KEY]&.begin_job
+          super
         end
       end
 

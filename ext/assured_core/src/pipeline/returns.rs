@@ -24,15 +24,8 @@ impl Pipeline {
                 self.registry.get(**token).is_some_and(|attempt| attempt.mirrored == Mirrored::Lost)
             };
             part.iter().filter(lost).for_each(|token| self.registry.give_up(*token));
-            let held = || part.iter().filter_map(|token| self.registry.get(*token));
-            let unknown: Vec<_> = held()
-                .filter(|attempt| matches!(attempt.mirrored, Mirrored::Not | Mirrored::Unknown))
-                .filter_map(|attempt| self.registry.send(attempt.token))
-                .collect();
-            if !unknown.is_empty() {
-                self.record(store, identity, &[], &unknown)?;
-            }
-            let held: Vec<_> = held().collect();
+            self.record_first(store, identity, part)?;
+            let held: Vec<_> = part.iter().filter_map(|token| self.registry.get(*token)).collect();
             if held.is_empty() {
                 continue;
             }
@@ -43,7 +36,20 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Moves a due job into its queue. Gone: it was given to others already.
+    fn record_first(&self, store: &mut Store, identity: &Identity, tokens: &[Token]) -> Result<()> {
+        let unknown: Vec<_> = tokens
+            .iter()
+            .filter_map(|token| self.registry.get(*token))
+            .filter(|attempt| matches!(attempt.mirrored, Mirrored::Not | Mirrored::Unknown))
+            .filter_map(|attempt| self.registry.send(attempt.token))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        self.record(store, identity, &[], &unknown)
+    }
+
+    /// Moves a job that client middleware let pass into its queue. Gone: it was given to others already.
     pub(super) fn perform_enqueue(
         &self,
         store: &mut Store,
@@ -52,6 +58,7 @@ impl Pipeline {
         queue: &Bytes,
         payload: &Bytes,
     ) -> Result<()> {
+        self.record_first(store, identity, &[token])?;
         let Some(attempt) = self.registry.get(token) else { return Ok(()) };
         let due = Return { name: attempt.name.clone(), queue: queue.clone(), payload: payload.clone() };
         let outcome = store.enqueue(identity, due)?;

@@ -1,0 +1,57 @@
+# frozen_string_literal: true
+
+require_relative "unique_lock"
+require_relative "way_in"
+
+module Sidekiq
+  module AssuredJobs
+    # Jobs that Sidekiq takes for done and that have not run, because of their unique lock. That is meant to happen for
+    # the sake of a duplicate, but not to an orphan that has come back: a duplicate may have begun meanwhile. It also
+    # happens where the reaper of the sidekiq-unique-jobs gem, which looks at each start, took a lock for an orphan's
+    # whose job a thread had just popped.
+    module DroppedJobs
+      # How many jobs that lost a lock are remembered. Each goes back once, in case something else drops it for good.
+      REMEMBERED = 1000
+
+      @returned = []
+      @mutex = Mutex.new
+
+      class << self
+        # @param hand [WorkInHand]
+        # @param job [Hash] parsed payload
+        # @return [void]
+        def settle(hand, job)
+          lock = UniqueLock.of(job)
+          return if !lock || WayIn.foreign_fetcher
+
+          how = way_back(lock, job)
+          AssuredJobs.logger.public_send(how ? :warn : :info) do
+            "AssuredJobs: job #{job["jid"]} has not run, because of its #{lock}#{"; it goes back" if how}"
+          end
+          hand.go_back(how) if how
+        rescue StandardError => e
+          AssuredJobs.logger.warn { "AssuredJobs: job #{job["jid"]} has not run: #{e.class}: #{e.message}" }
+        end
+
+        private
+
+        # @return [Symbol, nil] nil where the job is dropped as the application has it
+        def way_back(lock, job)
+          return unless lock.silent?
+          return (:untouched if job["assured_recoveries"]) if lock.duplicates?
+
+          :readmitted if first_time?(job["jid"])
+        end
+
+        def first_time?(jid)
+          @mutex.synchronize do
+            next false if @returned.include?(jid)
+
+            @returned.shift if @returned.size == REMEMBERED
+            @returned << jid
+          end
+        end
+      end
+    end
+  end
+end

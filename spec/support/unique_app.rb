@@ -1,0 +1,82 @@
+# frozen_string_literal: true
+
+# An application whose jobs are unique, by the sidekiq-unique-jobs gem that UNIQUE_JOBS_PATH leads to.
+
+ENV.fetch("UNIQUE_JOBS_PATH").split(":").reverse_each { |path| $LOAD_PATH.unshift(path) }
+
+require_relative "app"
+require "sidekiq-unique-jobs"
+
+# What the reaper of that gem does to a job that a thread has just popped.
+class Reaping
+  def call(_job, payload, _queue)
+    if payload["args"] == ["loses_its_lock"] && Sidekiq.redis { |redis| redis.incr("reaped") } == 1
+      digests = SidekiqUniqueJobs::Digests
+      digests = digests.new if digests.respond_to?(:new)
+      digests.delete_by_digest(payload["lock_digest"] || payload["unique_digest"])
+    end
+    yield
+  end
+end
+
+Sidekiq.configure_server { |config| config.server_middleware { |chain| chain.prepend Reaping } }
+
+# Since version 7 of that gem the application names the middleware itself.
+if defined?(SidekiqUniqueJobs::Middleware::Client)
+  Sidekiq.configure_client do |config|
+    config.client_middleware { |chain| chain.add SidekiqUniqueJobs::Middleware::Client }
+  end
+  Sidekiq.configure_server do |config|
+    config.client_middleware { |chain| chain.add SidekiqUniqueJobs::Middleware::Client }
+    config.server_middleware { |chain| chain.add SidekiqUniqueJobs::Middleware::Server }
+    SidekiqUniqueJobs::Server.configure(config)
+  end
+end
+
+# Duplicates have the same arguments, so they are told apart by their jids.
+module UniqueJob
+  def self.included(base)
+    base.include(Sidekiq::Job, Sidekiq::AssuredJobs::Worker)
+  end
+
+  # @param how [String] "runs" while there is a key `hold`, or does something else at its first run
+  def perform(how = "runs")
+    Journal.start(jid)
+    first = Sidekiq.redis { |redis| redis.hget("journal:started", jid) } == "1"
+    first && how != "runs" ? public_send(how) : wait
+    Journal.finish(jid)
+  end
+
+  def raises
+    raise "as it should"
+  end
+
+  def kills_its_thread
+    Thread.current.kill
+  end
+
+  def loses_its_lock; end
+
+  # Goes on whatever Sidekiq asks of it.
+  def is_stubborn
+    wait
+  rescue Sidekiq::Shutdown
+    sleep
+  end
+
+  private
+
+  def wait
+    sleep 0.02 while Sidekiq.redis { |redis| redis.get("hold") }
+  end
+end
+
+# One class for each lock, and for each answer to a duplicate: `UntilExecutedJob`, `UntilExecutedRejectJob`.
+%w[until_executing until_executed until_expired until_and_while_executing while_executing].each do |lock|
+  ["", "reject", "replace", "raise", "log", "reschedule"].each do |answer|
+    name = "#{lock}_#{answer}_job".split("_").map(&:capitalize).join
+    options = { lock: lock.to_sym, lock_ttl: (ENV.fetch("SPEC_LOCK_TTL", "60").to_i if lock == "until_expired") }
+    options[:on_conflict] = answer.to_sym unless answer.empty?
+    Object.const_set(name, Class.new { include UniqueJob }).sidekiq_options(**options.compact)
+  end
+end
