@@ -113,6 +113,7 @@ RSpec.describe "A job with a lock of the sidekiq-unique-jobs gem" do
         expect(in_flight).to eq([jid])
         expect(%w[dead schedule retry].map { |set| redis.zcard(set) }).to all(eq(0))
 
+        recoverer.kill
         let_go
         start
         wait_until_done(jid, duplicate)

@@ -85,11 +85,12 @@ module Sidekiq
         duplicates_queued? || others(@runtime).positive?
       end
 
-      # @return [Boolean] whether a job that finds its lock taken when it is to run disappears
+      # @return [Boolean] whether a job that finds its lock taken when it is to run disappears. With `replace` it does,
+      #   unless there is a queued duplicate that it can replace
       def silent?
         answer = @job["on_server_conflict"] || @job["on_conflict"]
         answer = answer["server"] if answer.is_a?(Hash)
-        answer.nil? || answer.to_s == "log"
+        [nil, "log", "replace"].include?(answer&.to_s)
       end
 
       # Releases the runtime lock if this very job has it. Nobody else's: a lock may have several holders.
