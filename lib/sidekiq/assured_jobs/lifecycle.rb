@@ -57,6 +57,7 @@ module Sidekiq
       def stop
         return unless running
 
+        PushBack.await_threads
         engine = @engine
         @engine = nil
         left = engine.stop(@configuration.call.track_timeout.to_f)

@@ -12,6 +12,13 @@ module Sidekiq
       # Jobs that Sidekiq itself pushed back, and that may yet be tracked by a thread that had just begun.
       @pushed = []
 
+      # Attempts that their own threads put back, once they have ended.
+      @awaited = []
+      @mutex = Mutex.new
+
+      # Seconds that the process may live on for that. Sidekiq itself waits for its threads since 6.4.1.
+      PATIENCE = 1
+
       class << self
         # @return [void]
         def install
@@ -62,6 +69,19 @@ module Sidekiq
           end
         rescue StandardError => e
           AssuredJobs.logger.warn { "AssuredJobs: an unfinished job stays recorded: #{e.class}: #{e.message}" }
+        ensure
+          @mutex.synchronize { @awaited.delete(attempt) }
+        end
+
+        # Before the process ends: gives threads the time to put their jobs back.
+        #
+        # @return [void]
+        def await_threads
+          deadline = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) + PATIENCE
+          until @mutex.synchronize { @awaited.empty? } ||
+                ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) > deadline
+            sleep 0.01
+          end
         end
 
         # @param units [Array] units of work
@@ -80,6 +100,7 @@ module Sidekiq
         def give_back(attempts)
           unique, plain = attempts.partition { |unit, _| UniqueLock.in?(unit.job) }.map { |pairs| pairs.map(&:last) }
           # Their threads release the locks when they end, and put the jobs back then.
+          @mutex.synchronize { @awaited.concat(unique) }
           unique.each { |attempt| AssuredJobs.running_engine.keep(attempt) }
           limit = AssuredJobs.track_timeout
           return if plain.empty? || AssuredJobs.running_engine.give_back(plain, limit)
