@@ -45,9 +45,9 @@ class UniqueClient
 end
 
 if $PROGRAM_NAME == __FILE__
-  # Answers alone go to the standard output.
-  require "sidekiq"
-  Sidekiq.logger = Logger.new(IO::NULL)
+  # Answers alone go to the standard output, and no log lines.
+  output = $stdout.dup
+  $stdout.reopen(IO::NULL)
   require_relative "unique_app"
 
   answers = {
@@ -62,10 +62,10 @@ if $PROGRAM_NAME == __FILE__
   $stdin.each_line do |line|
     question, *details = JSON.parse(line)
     begin
-      puts JSON.generate("answer" => answers.fetch(question).call(*details))
+      output.puts JSON.generate("answer" => answers.fetch(question).call(*details))
     rescue StandardError => e
-      puts JSON.generate("error" => "#{e.class}: #{e.message}")
+      output.puts JSON.generate("error" => "#{e.class}: #{e.message}")
     end
-    $stdout.flush
+    output.flush
   end
 end
