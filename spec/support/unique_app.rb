@@ -7,6 +7,9 @@ ENV.fetch("UNIQUE_JOBS_PATH").split(":").reverse_each { |path| $LOAD_PATH.unshif
 require_relative "app"
 require "sidekiq-unique-jobs"
 
+# It looks at each start, and would take locks now and then. {Reaping} does so when it is told.
+SidekiqUniqueJobs.configure { |config| config.reaper = :none if config.respond_to?(:reaper=) }
+
 # What the reaper of that gem does to a job that a thread has just popped.
 class Reaping
   def call(_job, payload, _queue)
