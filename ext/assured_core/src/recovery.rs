@@ -42,6 +42,13 @@ pub enum Decision {
         /// Why, for the log.
         why: String,
     },
+    /// It cannot be pushed yet, through no fault of its own: a duplicate holds its unique lock.
+    Waits {
+        /// Name of the record.
+        name: Bytes,
+        /// For what, for the log.
+        why: String,
+    },
 }
 
 /// The way of orphans through Ruby and back.
@@ -231,6 +238,10 @@ impl Recovery {
                 match decision {
                     Decision::Push(item) => returns.push(item),
                     Decision::Refused { name, why } => self.keep(&mut batch, &name, &why),
+                    Decision::Waits { name, why } => {
+                        batch.report.stuck += 1;
+                        self.note_stuck(id, &name, &why);
+                    }
                 }
             }
         }
@@ -270,31 +281,31 @@ impl Recovery {
         profile.and_then(|profile| profile.limit).unwrap_or(self.settings.max_recoveries)
     }
 
-    /// Keeps an orphan recorded that cannot be pushed; after `max_recoveries` looks it goes to the Dead set. It
-    /// is logged once by each process, not at every look.
+    /// Keeps an orphan recorded that cannot be pushed; after `max_recoveries` looks it goes to the Dead set.
     fn keep(&mut self, batch: &mut Batch<'_>, name: &[u8], why: &str) {
         let Some(case) = batch.cases.get(name) else { return };
         let limit = self.limit(case.profile.as_ref());
-        let key = (batch.id.to_vec(), name.to_vec());
-        let looks = self.stuck.entry(key).or_insert(Looks { times: 0, run: 0 });
-        if looks.run != self.run {
-            *looks = Looks { times: looks.times + 1, run: self.run };
-        }
-        let times = looks.times;
-        let name_and_id = format!(
-            "{} of dead instance {}",
-            String::from_utf8_lossy(name),
-            String::from_utf8_lossy(batch.id)
-        );
+        let times = self.note_stuck(batch.id, name, why);
         if times > limit {
             let why = format!("could not be recovered from a dead instance, {times} times: {why}");
             return self.condemn(batch, name.to_vec(), UNRECOVERABLE, why);
         }
         batch.report.stuck += 1;
-        if times == 1 {
-            let message = format!("orphan {name_and_id} cannot be recovered and stays recorded: {why}");
+    }
+
+    /// How many looks have found the orphan stuck. It is logged once by each process, not at every look.
+    fn note_stuck(&mut self, id: &[u8], name: &[u8], why: &str) -> u64 {
+        let looks = self.stuck.entry((id.to_vec(), name.to_vec())).or_insert(Looks { times: 0, run: 0 });
+        if looks.run != self.run {
+            *looks = Looks { times: looks.times + 1, run: self.run };
+        }
+        if looks.times == 1 {
+            let (name, id) = (String::from_utf8_lossy(name), String::from_utf8_lossy(id));
+            let message =
+                format!("orphan {name} of dead instance {id} cannot be recovered and stays recorded: {why}");
             self.events.log(Level::Error, message);
         }
+        looks.times
     }
 
     /// Has an orphan moved to the Dead set: with its error where it is a JSON object, else as it is.

@@ -282,26 +282,24 @@ impl Engine {
         })
     }
 
-    /// `decide(batch, decisions) → nil`: a decision is `[name, queue, payload]` to push, or `[name, why]`.
+    /// `decide(batch, decisions) → nil`: a decision is `[name, queue, payload]` to push, `[name, why]` where that cannot
+    /// be done, or `[name, why, true]` where it cannot be done yet.
     pub fn decide(ruby: &Ruby, this: &Self, batch: u64, decisions: RArray) -> Result<(), Error> {
         Self::enter(ruby, this, "decide", |core| {
             let decisions: Result<Vec<_>, Error> = decisions
                 .into_iter()
                 .map(|item| {
                     let parts = RArray::try_convert(item)?;
-                    let parts: Vec<RString> =
-                        parts.into_iter().map(RString::try_convert).collect::<Result<_, _>>()?;
-                    Ok(match parts.as_slice() {
-                        [name, queue, payload] => Decision::Push(Return {
-                            name: bytes(*name),
-                            queue: bytes(*queue),
-                            payload: bytes(*payload),
-                        }),
-                        [name, why] => Decision::Refused {
-                            name: bytes(*name),
-                            why: String::from_utf8_lossy(&bytes(*why)).into_owned(),
-                        },
-                        _ => return Err(error(ruby, "Error", "a decision has two or three parts")),
+                    let name = bytes(parts.entry(0)?);
+                    let second: RString = parts.entry(1)?;
+                    let why = || String::from_utf8_lossy(&bytes(second)).into_owned();
+                    let third: Value = parts.entry(2)?;
+                    Ok(match RString::from_value(third) {
+                        Some(payload) => {
+                            Decision::Push(Return { name, queue: bytes(second), payload: bytes(payload) })
+                        }
+                        None if third.to_bool() => Decision::Waits { name, why: why() },
+                        None => Decision::Refused { name, why: why() },
                     })
                 })
                 .collect();

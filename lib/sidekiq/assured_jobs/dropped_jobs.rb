@@ -19,12 +19,13 @@ module Sidekiq
       class << self
         # @param hand [WorkInHand]
         # @param job [Hash] parsed payload
+        # @param recovered [Boolean] whether the job was an orphan
         # @return [void]
-        def settle(hand, job)
+        def settle(hand, job, recovered:)
           lock = UniqueLock.of(job)
           return if !lock || WayIn.foreign_fetcher
 
-          how = way_back(lock, job)
+          how = way_back(lock, job, recovered)
           AssuredJobs.logger.public_send(how ? :warn : :info) do
             "AssuredJobs: job #{job["jid"]} has not run, because of its #{lock}#{"; it goes back" if how}"
           end
@@ -36,9 +37,9 @@ module Sidekiq
         private
 
         # @return [Symbol, nil] nil where the job is dropped as the application has it
-        def way_back(lock, job)
+        def way_back(lock, job, recovered)
           return unless lock.silent?
-          return (:untouched if job["assured_recoveries"]) if lock.duplicates?
+          return (:untouched if recovered) if lock.duplicates?
 
           :readmitted if first_time?(job["jid"])
         end

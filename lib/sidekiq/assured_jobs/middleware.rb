@@ -22,8 +22,8 @@ module Sidekiq
         return track_by_itself(job, queue, &) unless hand
 
         hand.track(job)
-        RecoveryCount.forget(job)
-        yield.tap { DroppedJobs.settle(hand, job) unless hand.began? }
+        recoveries = RecoveryCount.forget(job)
+        yield.tap { DroppedJobs.settle(hand, job, recovered: !recoveries.nil?) unless hand.began? }
       end
 
       private

@@ -11,9 +11,10 @@ module Sidekiq
       # @param payload [String] JSON of the orphan
       # @return [Array(String, String, String)] name, queue and payload to push
       # @return [Array(String, String)] name, and why the orphan cannot be pushed
+      # @return [Array(String, String, true)] the same where a duplicate is before it
       def decide(name, payload)
-        job, refusal = readmit(Sidekiq.load_json(payload))
-        job ? [name, job["queue"].to_s, Sidekiq.dump_json(job)] : [name, refusal]
+        job, *refusal = readmit(Sidekiq.load_json(payload))
+        job ? [name, job["queue"].to_s, Sidekiq.dump_json(job)] : [name, *refusal.compact]
       rescue StandardError => e
         [name, "#{e.class}: #{e.message}"]
       end
@@ -23,19 +24,21 @@ module Sidekiq
       #
       # @param job [Hash] parsed payload
       # @return [Array(Hash, nil)] what client middleware made of it
-      # @return [Array(nil, String)] why it cannot be pushed now
+      # @return [Array(nil, String)] why it cannot be pushed
+      # @return [Array(nil, String, true)] the same where it can be later
       def readmit(job)
         lock = UniqueLock.of(job)
         return [prepare(job), "refused by client middleware"] unless lock
-        return [nil, "a duplicate runs with its #{lock}; it comes back after that"] if lock.duplicates_run?
+        return [nil, "a duplicate runs with its #{lock}; it comes back after that", true] if lock.duplicates_run?
 
         # With the locks untouched first: the same jid passes its own.
         again = -> { lock.quietly { |quiet| prepare(quiet) } }
         pushed = again.call || (again.call if lock.release_own)
         return [pushed, nil] if pushed
 
-        held = lock.duplicates_queued?
-        [nil, held ? "a duplicate has its #{lock}; it comes back after that" : "refused by client middleware"]
+        return [nil, "a duplicate has its #{lock}; it comes back after that", true] if lock.duplicates_queued?
+
+        [nil, "refused by client middleware"]
       end
 
       # @param job [Hash] parsed payload

@@ -25,7 +25,7 @@ module Sidekiq
         end
 
         # @param job [Hash] parsed payload
-        # @return [void]
+        # @return [Integer, nil] the count
         def forget(job)
           job.delete(KEY)
         end
