@@ -122,9 +122,15 @@ impl Registry {
     }
 
     /// Enters an attempt that was recorded when its job was popped.
-    pub fn admit_recorded(&self, token: Token, name: Bytes, queue: Bytes, payload: Arc<[u8]>) {
+    ///
+    /// The name was free in Redis. Whoever held it here has lost its lease: its job was given away, and has come back.
+    /// Returns whether there was such a one.
+    pub fn admit_recorded(&self, token: Token, name: Bytes, queue: Bytes, payload: Arc<[u8]>) -> bool {
         let mut state = self.state.lock();
-        state.names.insert(name.clone(), token);
+        let holder = state.names.insert(name.clone(), token);
+        let held = holder.and_then(|holder| state.attempts.get_mut(&holder));
+        let held = held.filter(|held| held.mirrored == Mirrored::Yes);
+        let given_away = held.map(|held| held.mirrored = Mirrored::Lost).is_some();
         let attempt = Attempt {
             token,
             queue,
@@ -135,6 +141,7 @@ impl Registry {
             recorded: Waiter::new(),
         };
         state.attempts.insert(token, attempt);
+        given_away
     }
 
     fn suffix(&self, token: Token) -> Bytes {
@@ -207,6 +214,12 @@ impl Registry {
         self.state.lock().take(token);
     }
 
+    /// Whether the job of an attempt that has not ended is somebody else's by now, or in its queue again.
+    pub fn is_lost(&self, token: Token) -> bool {
+        let state = self.state.lock();
+        state.attempts.get(&token).is_none_or(|attempt| attempt.mirrored == Mirrored::Lost)
+    }
+
     /// The attempt with exactly this payload.
     pub fn find(&self, payload: &[u8]) -> Option<Token> {
         let state = self.state.lock();
@@ -277,6 +290,17 @@ mod tests {
         let registry = Registry::new("n");
         let token = registry.admit(b"", b"q", b"{}");
         assert_eq!(registry.get(token).unwrap().name, b"~n.1");
+    }
+
+    #[test]
+    fn a_job_that_comes_back_while_its_attempt_runs_was_given_away() {
+        let registry = Registry::new("n");
+        let (first, second) = (registry.reserve().0, registry.reserve().0);
+        registry.admit_recorded(first, b"j".to_vec(), b"q".to_vec(), b"{}".as_slice().into());
+        assert!(!registry.is_lost(first));
+        registry.admit_recorded(second, b"j".to_vec(), b"q".to_vec(), b"{}".as_slice().into());
+        assert!(registry.is_lost(first) && !registry.is_lost(second));
+        assert_eq!(registry.remove(first).unwrap().mirrored, Mirrored::Lost, "its release must not be sent");
     }
 
     #[test]

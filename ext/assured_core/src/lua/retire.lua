@@ -4,10 +4,11 @@
 -- KEYS[1]  instance:<id>   string   heartbeat
 -- KEYS[2]  jobs:<id>       set      in-flight records
 -- KEYS[3]  instances       hash     registry
+-- KEYS[4]  connections     hash     connections of the heartbeats
 -- ARGV[1]  id
 -- ARGV[2]  registry entry when the instance retires itself, '' when a sweep does it
 -- Returns  how many records are left; -1 when the id is alive or belongs to another process
-local heartbeat, jobs, instances = KEYS[1], KEYS[2], KEYS[3]
+local heartbeat, jobs, instances, connections = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, entry = ARGV[1], ARGV[2]
 
 if entry == '' then
@@ -20,6 +21,7 @@ else
   redis.call('DEL', heartbeat)
 end
 
+redis.call('HDEL', connections, id)
 local left = redis.call('SCARD', jobs)
 if left == 0 then
   redis.call('HDEL', instances, id)

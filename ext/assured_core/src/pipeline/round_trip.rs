@@ -7,6 +7,7 @@ use super::serve::Work;
 use super::{BUDGET, Op, Pipeline};
 use crate::Bytes;
 use crate::error::Result;
+use crate::events::Level;
 use crate::fetch::{DueRequest, Job, Request};
 use crate::identity::Identity;
 use crate::payload;
@@ -112,7 +113,14 @@ impl Pipeline {
     /// Enters a job that was popped just now.
     fn admit(&self, token: Token, queue: Bytes, payload: Arc<[u8]>, name: Option<Bytes>) -> Job {
         let attempt = name.map(|name| {
-            self.registry.admit_recorded(token, name, queue.clone(), Arc::clone(&payload));
+            if self.registry.admit_recorded(token, name, queue.clone(), Arc::clone(&payload)) {
+                let name = self.registry.get(token).map(|attempt| attempt.name).unwrap_or_default();
+                let message = format!(
+                    "job {} runs here still, but was given away and has come back",
+                    String::from_utf8_lossy(&name)
+                );
+                self.events.log(Level::Error, message);
+            }
             token
         });
         // Recorded because of a text in its arguments: not assured, and nobody's to bring back.

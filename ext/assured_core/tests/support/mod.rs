@@ -104,6 +104,7 @@ impl Redis {
             heartbeat_interval: Duration::from_millis(200),
             // Long: on a busy machine nobody shall be declared dead by mistake. The dead are seeded.
             heartbeat_ttl: Duration::from_secs(4),
+            death_grace: Duration::ZERO,
             recovery_lock_ttl: Duration::from_secs(5),
             track_timeout: Duration::from_secs(2),
             auto_recovery: true,
