@@ -208,6 +208,9 @@ impl Engine {
         let waiter = Waiter::new();
         self.checkups.lock().push(Arc::clone(&waiter));
         self.alarms.heartbeat.nudge();
+        if self.alarms.heartbeat.stopped() {
+            waiter.answer(());
+        }
         waiter
     }
 

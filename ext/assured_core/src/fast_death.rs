@@ -47,14 +47,14 @@ impl FastDeath {
         if !second && self.next > Instant::now() {
             return Ok(Vec::new());
         }
-        self.next = Instant::now() + jittered(self.grace.mul_f64(0.7));
+        self.next = Instant::now() + jittered(self.grace / 2);
         let since = store.connected_since();
         if since.is_none() || since == self.blind {
             self.suspects.clear();
             return Ok(Vec::new());
         }
         // Shorter than the time to the next look: a process that is alone always has its turn.
-        if !second && !store.take_look_turn(self.grace / 2)? {
+        if !second && !store.take_look_turn(self.grace.mul_f64(0.35))? {
             return Ok(Vec::new());
         }
         let silent = match store.look_at_connections(own)? {

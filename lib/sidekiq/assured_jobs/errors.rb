@@ -11,6 +11,10 @@ module Sidekiq
     # Redis could not be asked.
     class ConnectionError < Error; end
 
+    # The job was given to another process while it ran here. {Worker#checkpoint!} raises it; it counts as no failure
+    # and leads to no retry.
+    class LeaseLost < Error; end
+
     # An engine was used in a forked child of its process.
     class ForkError < Error; end
   end

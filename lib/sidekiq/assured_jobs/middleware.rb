@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
 require_relative "assured_classes"
+require_relative "fencing"
+require_relative "lease"
 require_relative "work_in_hand"
 
 module Sidekiq
@@ -8,29 +10,34 @@ module Sidekiq
     # Server middleware: no assured job begins before it is recorded as in flight. In a Sidekiq process the job
     # stays so until Sidekiq acknowledges it ({WorkInHand}); by itself, the middleware releases it after the block.
     class Middleware
-      # @param _worker [Object] instance of the job class
+      # @param worker [Object] instance of the job class
       # @param job [Hash] parsed payload
       # @param queue [String] queue name without `queue:`
       # @yield the job
       # @return [Object] what the block returns
-      def call(_worker, job, queue, &)
+      def call(worker, job, queue, &)
         return yield if !AssuredClasses.assured?(job) || testing?
 
         hand = WorkInHand.of(job)
-        return track_by_itself(job, queue, &) unless hand
+        return track_by_itself(worker, job, queue, &) unless hand
 
         hand.track(job)
-        yield
+        run(worker, hand.lease, job, &)
       end
 
       private
 
-      def track_by_itself(job, queue)
+      def run(worker, lease, job, &)
+        worker.assured_lease = lease if worker.is_a?(Worker)
+        Fencing.guard(lease, job, &)
+      end
+
+      def track_by_itself(worker, job, queue, &)
         engine = AssuredJobs.engine
         attempt = engine.track(job["jid"].to_s, queue, Sidekiq.dump_json(job))
         begin
           engine.await_record(attempt)
-          yield
+          run(worker, Lease.new(engine, attempt, job), job, &)
         ensure
           engine.release(attempt)
           # Callers look at once.
