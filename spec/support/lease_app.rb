@@ -38,7 +38,7 @@ class ZombieJob
   end
 end
 
-# Ends at once when it wakes up, before the heartbeat has told that the lease is lost.
+# Ends before any heartbeat has told that the lease is lost.
 class BlindZombieJob
   include Sidekiq::Job
   include Sidekiq::AssuredJobs::Worker
