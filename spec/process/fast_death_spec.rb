@@ -21,7 +21,7 @@ RSpec.describe "Fast death" do
     [judge, start_sidekiq(env:, args: ["-c", "2"], **options)]
   end
 
-  def begin_job(key = "a", seconds = 60)
+  def begin_job(key = "a", seconds = 600)
     push("AssuredJob", key, seconds)
     wait_until("it runs") { started.key?(key) }
   end
@@ -35,6 +35,8 @@ RSpec.describe "Fast death" do
   def expect_fast_death_of(victim)
     victim.kill
     wait_until("its job is back", within: 15) { redis.llen("queue:default") == 1 }
+  rescue Wait::TimedOut => e
+    raise "#{e.message}\n#{connections}\n#{processes.map(&:log).join("\n\n")}"
   end
 
   def connections

@@ -49,19 +49,19 @@ RSpec.describe "A verdict" do
     expect(other.log).not_to match(/declared dead/)
   end
 
-  %w[checkpoint raise].each do |ending|
-    it "keeps a zombie that ends with an exception (#{ending}) from storing a retry" do
-      _, victim, = give_away("ZombieJob", "a", ending)
+  [%w[checkpoint true], %w[raise true], %w[raise false]].each do |ending, fetch|
+    it "keeps a zombie that ends with an exception (#{ending}, assured fetch: #{fetch}) from storing a retry" do
+      victim = start_app(env: { "ASSURED_JOBS_FETCH" => fetch })
+      give_away("ZombieJob", "a", ending, victim:)
       victim.signal(:CONT)
       wait_until("it learns of it") { lost == { "a" => 1 } }
       wait_until("its run is over") { victim.log.include?("no retry is stored") }
       redis.set("free:a", 1)
       wait_until("the newer attempt is finished") { finished == { "a" => 1 } }
       wait_until("nothing is in flight") { in_flight.empty? }
-      [victim].each do |process|
-        process.signal(:TERM)
-        process.wait_for_exit
-      end
+      # Then it writes down what it counted.
+      victim.signal(:TERM)
+      victim.wait_for_exit
 
       expect(redis.zcard("retry")).to eq(0)
       expect(failures).to eq(0)

@@ -40,8 +40,8 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
   {
     namespace: ["", nil, :symbol, 3], instance_id: ["", 7], heartbeat_interval: [0, -1, "15", nil, Float::NAN, 86_401],
     heartbeat_ttl: [0, Float::INFINITY, "45"], recovery_lock_ttl: [-300, nil], track_timeout: [-1, "5"],
-    auto_recovery_enabled: [nil, "yes", 1], redis_options: ["redis://localhost", []], logger: ["stdout"],
-    delayed_recovery_interval: [-1], delayed_recovery_count: [1.5, -1]
+    death_grace: [-1, 0.5, nil], auto_recovery_enabled: [nil, "yes", 1], logger: ["stdout"],
+    redis_options: ["redis://localhost", []], delayed_recovery_interval: [-1], delayed_recovery_count: [1.5, -1]
   }.each do |name, values|
     values.each do |value|
       it "refuses #{value.inspect} for #{name}, naming setting, value and what is allowed" do

@@ -57,8 +57,8 @@ impl FastDeath {
         if !second && !store.take_look_turn(self.grace.mul_f64(0.35))? {
             return Ok(Vec::new());
         }
-        let silent = match store.look_at_connections(own)? {
-            Sight::Of(silent) => silent,
+        let (silent, since) = match store.look_at_connections(own)? {
+            Sight::Of(silent, since) => (silent, since),
             nothing => {
                 self.blind = since.filter(|_| nothing == Sight::Refused);
                 self.suspects.clear();
@@ -66,8 +66,7 @@ impl FastDeath {
             }
         };
         let now = Instant::now();
-        let undisturbed_since =
-            pulse.undisturbed_since(now).zip(since).map(|(pulse, sight)| pulse.max(sight));
+        let undisturbed_since = pulse.undisturbed_since(now).map(|pulse| pulse.max(since));
         let dead = self.suspects.look(&silent, undisturbed_since, now);
         dead.iter().for_each(|silence| self.suspects.acquit(silence));
         Ok(dead)

@@ -28,7 +28,7 @@ fn beating(redis: &Redis, id: &str) -> Store {
 
 fn silent(sight: Sight) -> Vec<Silence> {
     match sight {
-        Sight::Of(silent) => silent,
+        Sight::Of(silent, _) => silent,
         other => panic!("{other:?}"),
     }
 }
@@ -168,6 +168,25 @@ fn a_server_that_does_not_tell_is_not_asked_for_more() {
         assert!(store.keeps_connection());
         assert_eq!(store.look_at_connections(b"a").unwrap(), Sight::Refused, "{rules:?}");
     }
+}
+
+/// What a server refuses for now must not be taken for something that it never tells.
+#[test]
+fn a_server_that_is_busy_is_asked_again() {
+    let mut redis = Redis::own();
+    let mut own = beating(&redis, "own");
+    let mut eye = introduced(&redis);
+    assert_eq!(silent(eye.look_at_connections(b"own").unwrap()), []);
+    redis.run::<()>(&["CONFIG", "SET", "busy-reply-threshold", "1"]);
+    let mut busy = redis.connect();
+    let script =
+        std::thread::spawn(move || redis::cmd("EVAL").arg("while true do end").arg(0).exec(&mut busy));
+    eventually("it is busy", || eye.look_at_connections(b"own").is_err_and(|e| e.message.contains("BUSY")));
+    assert!(own.keeps_connection());
+    assert!(introduced(&redis).look_at_connections(b"own").is_err());
+    redis.run::<()>(&["SCRIPT", "KILL"]);
+    assert!(script.join().unwrap().is_err());
+    assert_eq!(silent(eye.look_at_connections(b"own").unwrap()), []);
 }
 
 fn instance(redis: &Redis, name: &str, grace: Duration) -> Engine {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value};
 
-use super::link::{Peer, client_id, parse};
+use super::link::{Peer, client_id, parse, refused};
 use super::{Store, cmd, millis};
 use crate::Bytes;
 use crate::error::{Error, Remedy, Result};
@@ -25,8 +25,8 @@ pub struct Silence {
 /// What a look at the connections showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sight {
-    /// Instances whose connection is closed.
-    Of(Vec<Silence>),
+    /// Instances whose connection is closed, and since when the connection is open through which that was seen.
+    Of(Vec<Silence>, Instant),
     /// Nothing that means anything: the connection changed meanwhile, or the own one is not among those shown.
     Blurred,
     /// The server does not tell: an ACL forbids it, or it is too old.
@@ -47,9 +47,13 @@ impl Store {
         }
         let Ok(Some(peer)) = self.tracking.peer("look after the connection") else { return true };
         let replies = self.tracking.send("look after the connection", &[client_id()]);
-        let client = replies.ok().and_then(|mut replies| replies.pop());
-        let same = client.is_some_and(|client| redis::from_redis_value(client) == Ok(peer.client));
-        // Something in between has put another connection in its place.
+        let same = match replies.as_deref() {
+            Ok([Value::Int(client)]) => u64::try_from(*client) == Ok(peer.client),
+            // Busy at the moment, and there.
+            Ok([Value::ServerError(_)]) => true,
+            _ => false,
+        };
+        // Something in between may have put another connection in its place.
         if !same {
             self.tracking.close();
         }
@@ -90,7 +94,10 @@ impl Store {
         let replies = self.tracking.run("look", &[list, beats])?;
         let [list, beats] =
             replies.try_into().map_err(|_| Error::reply("look", "two commands, other replies"))?;
-        let Ok(list) = redis::from_redis_value::<String>(list) else { return Ok(Sight::Refused) };
+        if refused("look", &list)? {
+            return Ok(Sight::Refused);
+        }
+        let list: String = parse("look", list)?;
         let beats: Vec<Option<Bytes>> = parse("look", beats)?;
         let open: HashSet<u64> = list.lines().filter_map(client_in).collect();
         // All of it must come from one run of one server.
@@ -103,7 +110,7 @@ impl Store {
             .filter(|((.., client), _)| !open.contains(client))
             .filter_map(|((id, connection, _), beat)| Some(Silence { id, beat: beat?, connection }))
             .collect();
-        Ok(Sight::Of(silent))
+        Ok(Sight::Of(silent, peer.since))
     }
 
     /// Takes the heartbeat from an instance; false where anything has changed since it was seen.

@@ -124,15 +124,33 @@ impl Link {
     }
 }
 
-/// An ACL, or a proxy, may refuse to tell.
+/// Whether the server answers this command with an error for good: forbidden by an ACL, not known to it or to a proxy.
+///
+/// # Errors
+/// When it does so for now only.
+pub(super) fn refused(doing: &'static str, reply: &Value) -> Result<bool> {
+    match reply {
+        Value::ServerError(error) if TRANSIENT.contains(&error.code()) => Err(Error::server(doing, error)),
+        Value::ServerError(_) => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+const TRANSIENT: [&str; 5] = ["BUSY", "LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN"];
+
+/// Nothing where the server refuses to tell.
 fn ask_peer(connection: &mut Connection, doing: &'static str) -> Result<Option<Peer>> {
     let mut info = redis::cmd("INFO");
     info.arg("server");
-    let mut replies = connection.batch(doing, &[client_id(), info])?.into_iter();
+    let replies = connection.batch(doing, &[client_id(), info])?;
+    for reply in &replies {
+        if refused(doing, reply)? {
+            return Ok(None);
+        }
+    }
+    let mut replies = replies.into_iter();
     let mut next = || replies.next().unwrap_or(Value::Nil);
-    let client = redis::from_redis_value::<u64>(next());
-    let info = redis::from_redis_value::<String>(next());
-    let (Ok(client), Ok(info)) = (client, info) else { return Ok(None) };
+    let (client, info): (u64, String) = (parse(doing, next())?, parse(doing, next())?);
     let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
     Ok(run.map(|run| Peer { run: run.trim().to_owned(), client, since: Instant::now() }))
 }

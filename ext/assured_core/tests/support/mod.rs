@@ -77,6 +77,11 @@ impl Redis {
         self.server.signal(libc::SIGCONT);
     }
 
+    /// Another connection, for a command that takes long.
+    pub fn connect(&self) -> redis::Connection {
+        self.server.connect(self.db)
+    }
+
     pub fn details(&self) -> RedisDetails {
         RedisDetails {
             address: Address::Tcp("127.0.0.1".into(), self.server.port()),
