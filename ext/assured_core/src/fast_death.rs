@@ -13,7 +13,7 @@ use crate::store::{Sight, Silence, Store};
 use crate::verdict::Suspects;
 
 /// How often within one grace a process looks whether its own connection is still there.
-pub const CHECKS: u32 = 4;
+pub const CHECKS: u32 = 3;
 
 /// What one process knows of the others' connections.
 #[derive(Debug)]
@@ -47,14 +47,14 @@ impl FastDeath {
         if !second && self.next > Instant::now() {
             return Ok(Vec::new());
         }
-        self.next = Instant::now() + jittered(self.grace / 2);
+        self.next = Instant::now() + jittered(self.grace.mul_f64(0.6));
         let since = store.connected_since();
         if since.is_none() || since == self.blind {
             self.suspects.clear();
             return Ok(Vec::new());
         }
         // Shorter than the time to the next look: a process that is alone always has its turn.
-        if !second && !store.take_look_turn(self.grace.mul_f64(0.35))? {
+        if !second && !store.take_look_turn(self.grace.mul_f64(0.45))? {
             return Ok(Vec::new());
         }
         let (silent, since) = match store.look_at_connections(own)? {
@@ -84,5 +84,5 @@ impl FastDeath {
 
 /// The limit for a new connection of the heartbeat: a live process must beat again within the grace.
 pub fn connect_limit(settings: &Settings, limit: Duration) -> Duration {
-    settings.grace().map_or(limit, |grace| limit.min(grace / 2))
+    settings.grace().map_or(limit, |grace| limit.min(grace / CHECKS))
 }

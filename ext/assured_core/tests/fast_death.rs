@@ -91,6 +91,7 @@ fn a_server_that_was_restarted_tells_nothing_of_the_connections_before() {
 #[test]
 fn a_look_that_does_not_show_the_looking_process_shows_nothing() {
     let mut redis = Redis::own();
+    let _other = beating(&redis, "other");
     drop(beating(&redis, "own"));
     let mut eye = introduced(&redis);
     redis.until(|_| eye.look_at_connections(b"own").unwrap() == Sight::Blurred);
@@ -164,6 +165,7 @@ fn a_server_that_does_not_tell_is_not_asked_for_more() {
         let mut store = Store::new(&settings, "test");
         store.introduce();
         assert!(store.claim(&identity("a"), TTL).unwrap(), "{rules:?}");
+        store.claim(&identity("b"), TTL).unwrap();
         store.beat(&identity("a"), TTL, &[]).unwrap();
         assert!(store.keeps_connection());
         assert_eq!(store.look_at_connections(b"a").unwrap(), Sight::Refused, "{rules:?}");
@@ -174,7 +176,7 @@ fn a_server_that_does_not_tell_is_not_asked_for_more() {
 #[test]
 fn a_server_that_is_busy_is_asked_again() {
     let mut redis = Redis::own();
-    let mut own = beating(&redis, "own");
+    let (mut own, _other) = (beating(&redis, "own"), beating(&redis, "other"));
     let mut eye = introduced(&redis);
     assert_eq!(silent(eye.look_at_connections(b"own").unwrap()), []);
     redis.run::<()>(&["CONFIG", "SET", "busy-reply-threshold", "1"]);

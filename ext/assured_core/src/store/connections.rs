@@ -86,6 +86,10 @@ impl Store {
         let Some(own_client) = here.iter().find(|(id, ..)| id == own).map(|(.., client)| *client) else {
             return Ok(Sight::Blurred);
         };
+        // Nobody else is there: an idle process that is alone asks for no more.
+        if here.len() == 1 {
+            return Ok(Sight::Of(Vec::new(), peer.since));
+        }
         let mut list = redis::cmd("CLIENT");
         list.arg("LIST").arg("ID");
         list.arg(here.iter().map(|(.., client)| *client).collect::<Vec<_>>());
