@@ -55,6 +55,8 @@ impl FastDeath {
         }
         // Shorter than the time to the next look: a process that is alone always has its turn.
         if !second && !store.take_look_turn(self.grace.mul_f64(0.45))? {
+            // Whoever has it may be the one that has just died.
+            self.next = Instant::now() + jittered(self.grace / 5);
             return Ok(Vec::new());
         }
         let (silent, since) = match store.look_at_connections(own)? {
