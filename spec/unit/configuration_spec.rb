@@ -9,7 +9,7 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
     expect(configuration).to have_attributes(
       instance_id: nil, namespace: "sidekiq_assured_jobs", heartbeat_interval: 15, heartbeat_ttl: 45,
       recovery_lock_ttl: 300, redis_options: nil, logger: nil, auto_recovery_enabled: true,
-      delayed_recovery_interval: 300, delayed_recovery_count: 1, track_timeout: 5, max_recoveries: 3
+      delayed_recovery_interval: 300, delayed_recovery_count: 1, track_timeout: 5, max_recoveries: 3, death_grace: 5
     )
   end
 
@@ -20,12 +20,12 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
         "ASSURED_JOBS_HEARTBEAT_TTL" => "12.5", "ASSURED_JOBS_RECOVERY_LOCK_TTL" => "60",
         "ASSURED_JOBS_AUTO_RECOVERY" => "false", "ASSURED_JOBS_REDIS_OPTIONS" => '{"db":3}',
         "ASSURED_JOBS_DELAYED_RECOVERY_INTERVAL" => "0", "ASSURED_JOBS_DELAYED_RECOVERY_COUNT" => "4",
-        "ASSURED_JOBS_TRACK_TIMEOUT" => "0", "ASSURED_JOBS_MAX_RECOVERIES" => "0"
+        "ASSURED_JOBS_TRACK_TIMEOUT" => "0", "ASSURED_JOBS_MAX_RECOVERIES" => "0", "ASSURED_JOBS_DEATH_GRACE" => "2.5"
       )
     ).to have_attributes(
       instance_id: "pod", namespace: "ns", heartbeat_interval: 5, heartbeat_ttl: 12.5, recovery_lock_ttl: 60,
       auto_recovery_enabled: false, redis_options: { db: 3 }, delayed_recovery_interval: 0,
-      delayed_recovery_count: 4, track_timeout: 0, max_recoveries: 0
+      delayed_recovery_count: 4, track_timeout: 0, max_recoveries: 0, death_grace: 2.5
     )
   end
 
@@ -40,8 +40,9 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
   {
     namespace: ["", nil, :symbol, 3], instance_id: ["", 7], heartbeat_interval: [0, -1, "15", nil, Float::NAN, 86_401],
     heartbeat_ttl: [0, Float::INFINITY, "45"], recovery_lock_ttl: [-300, nil], track_timeout: [-1, "5"],
-    auto_recovery_enabled: [nil, "yes", 1], redis_options: ["redis://localhost", []], logger: ["stdout"],
-    delayed_recovery_interval: [-1], delayed_recovery_count: [1.5, -1], max_recoveries: [-1, nil, "3", 1.0, 1_000_001]
+    death_grace: [-1, 0.5, nil], auto_recovery_enabled: [nil, "yes", 1], logger: ["stdout"],
+    redis_options: ["redis://localhost", []], delayed_recovery_interval: [-1], delayed_recovery_count: [1.5, -1],
+    max_recoveries: [-1, nil, "3", 1.0, 1_000_001]
   }.each do |name, values|
     values.each do |value|
       it "refuses #{value.inspect} for #{name}, naming setting, value and what is allowed" do

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::Bytes;
 use crate::events::Events;
 use crate::fetch::{DueRequest, Job, Queues, Request};
-use crate::heartbeat::{Farewell, Heartbeat, Outage};
+use crate::heartbeat::{Checkups, Farewell, Heartbeat, Outage};
 use crate::identity::{Candidates, SharedIdentity};
 use crate::payload;
 use crate::pipeline::Pipeline;
@@ -34,6 +34,7 @@ pub struct Engine {
     pulse: Arc<Pulse>,
     alarms: Alarms,
     farewell: Arc<Farewell>,
+    checkups: Arc<Checkups>,
     sweeps: Arc<Mutex<Vec<Arc<Waiter<Answer>>>>>,
     lanes: Once,
 }
@@ -66,6 +67,7 @@ impl Engine {
             pulse: Arc::new(Pulse::new(settings.heartbeat_interval, settings.heartbeat_ttl)),
             alarms,
             farewell: Arc::default(),
+            checkups: Arc::default(),
             sweeps: Arc::default(),
             lanes: Once::new(),
             registry,
@@ -101,6 +103,7 @@ impl Engine {
             outage: Arc::clone(&self.outage),
             alarm: Arc::clone(&self.alarms.heartbeat),
             farewell: Arc::clone(&self.farewell),
+            checkups: Arc::clone(&self.checkups),
         };
         let mut candidates = Candidates::new(&self.settings);
         spawn("saj-heartbeat", Arc::clone(&self.events), move || heartbeat.serve(&mut candidates));
@@ -211,6 +214,22 @@ impl Engine {
     /// Ends an attempt. Does not wait for Redis.
     pub fn release(&self, token: Token) {
         self.pipeline.release(token);
+    }
+
+    /// Whether the job of an attempt that has not ended was given to somebody else, as far as this process knows.
+    pub fn is_lost(&self, token: Token) -> bool {
+        self.registry.is_lost(token)
+    }
+
+    /// The waiter is told when this process has learnt from Redis what it has lost up to now.
+    pub fn check_up(&self) -> Arc<Waiter<()>> {
+        let waiter = Waiter::new();
+        self.checkups.lock().push(Arc::clone(&waiter));
+        self.alarms.heartbeat.nudge();
+        if self.alarms.heartbeat.stopped() {
+            waiter.answer(());
+        }
+        waiter
     }
 
     /// The attempt that runs exactly this payload, if any.

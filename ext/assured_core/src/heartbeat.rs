@@ -1,6 +1,6 @@
 //! Keeps this process alive in the eyes of the others, and its mirror in Redis complete.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use crate::Bytes;
 use crate::backoff::Backoff;
 use crate::error::{Error, Remedy, Result};
 use crate::events::{Events, Kind, Level, Notice};
+use crate::fast_death::{CHECKS, connect_limit};
 use crate::identity::{Candidates, SharedIdentity};
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
@@ -19,6 +20,12 @@ use crate::settings::Settings;
 use crate::store::{Beat, Store};
 use crate::threads::Alarm;
 use crate::waiter::{Waiter, Woken};
+
+/// Those who wait for the next beat.
+pub type Checkups = Mutex<Vec<Arc<Waiter<()>>>>;
+
+/// Records of which this process knows nothing, and since when they are seen.
+type Strays = HashMap<Bytes, Instant>;
 
 /// All that the heartbeat thread works with.
 pub struct Heartbeat {
@@ -40,6 +47,8 @@ pub struct Heartbeat {
     pub alarm: Arc<Alarm>,
     /// Asks for a clean end.
     pub farewell: Arc<Farewell>,
+    /// Asked for before the thread was nudged; answered after the next beat.
+    pub checkups: Arc<Checkups>,
 }
 
 impl Heartbeat {
@@ -47,18 +56,28 @@ impl Heartbeat {
     /// registry knows a claim by its entry.
     pub fn serve(&self, candidates: &mut Candidates) {
         let slack = self.settings.heartbeat_ttl - self.settings.heartbeat_interval;
-        let mut store = Store::impatient(&self.settings, "heartbeat", slack / 3);
-        let mut strays = HashSet::new();
+        let limit = slack / 3;
+        let mut store =
+            Store::impatient(&self.settings, "heartbeat", limit, connect_limit(&self.settings, limit));
+        if self.settings.grace().is_some() {
+            store.introduce();
+        }
+        let mut strays = Strays::new();
         let mut backoff = Backoff::new((self.settings.heartbeat_interval / 5).min(Duration::from_secs(1)));
         while !self.alarm.stopped() {
             let began = Instant::now();
+            let checkups = std::mem::take(&mut *self.checkups.lock());
             match self.beat(&mut store, candidates, &mut strays) {
                 Ok(()) => {
                     self.outage.ended(&self.events);
                     backoff.reset();
-                    self.alarm.sleep_until(began + self.settings.heartbeat_interval);
+                    self.pulse.connected(store.connected_since());
+                    checkups.iter().for_each(|waiter| waiter.answer(()));
+                    self.rest(&mut store, began + self.settings.heartbeat_interval);
                 }
                 Err(error) => {
+                    self.pulse.connected(None);
+                    self.checkups.lock().extend(checkups);
                     self.outage.began(&self.events, &error);
                     let slowly = if error.remedy == Remedy::TellUser { 5 } else { 1 };
                     self.alarm.sleep(backoff.next_wait() * slowly);
@@ -68,12 +87,21 @@ impl Heartbeat {
         self.farewell.answer(|| store.retire(&*self.identity.get()?).ok());
     }
 
-    fn beat(
-        &self,
-        store: &mut Store,
-        candidates: &mut Candidates,
-        strays: &mut HashSet<Bytes>,
-    ) -> Result<()> {
+    /// Sleeps until the next beat, or until the connection turns out to be cut: without it the others take this
+    /// process for dead, once the grace is over.
+    fn rest(&self, store: &mut Store, until: Instant) {
+        let Some(step) = self.settings.grace().map(|grace| grace / CHECKS) else {
+            self.alarm.sleep_until(until);
+            return;
+        };
+        while self.alarm.sleep_until(until.min(Instant::now() + step)) {
+            if Instant::now() >= until || !store.keeps_connection() {
+                return;
+            }
+        }
+    }
+
+    fn beat(&self, store: &mut Store, candidates: &mut Candidates, strays: &mut Strays) -> Result<()> {
         let Some(identity) = self.identity.get() else {
             return self.claim(store, candidates);
         };
@@ -145,14 +173,24 @@ impl Heartbeat {
     }
 
     /// Has records settled that nobody in this process knows of: a fetch whose reply was lost leaves them, or
-    /// a Redis that lost a release. Two beats in a row, because a release may be on its way.
-    fn settle_strays(&self, records: HashSet<Bytes>, strays: &mut HashSet<Bytes>) {
-        let unknown: HashSet<_> = records.into_iter().filter(|name| !self.registry.knows(name)).collect();
-        let twice: Vec<_> = unknown.intersection(strays).cloned().collect();
-        if !twice.is_empty() {
-            self.pipeline.settle_strays(twice);
+    /// a Redis that lost a release. Two beats in a row see them, half an interval apart, because a release may be on
+    /// its way.
+    fn settle_strays(&self, records: HashSet<Bytes>, strays: &mut Strays) {
+        let now = Instant::now();
+        *strays = records
+            .into_iter()
+            .filter(|name| !self.registry.knows(name))
+            .map(|name| {
+                let since = strays.get(&name).copied().unwrap_or(now);
+                (name, since)
+            })
+            .collect();
+        let apart = self.settings.heartbeat_interval / 2;
+        let settled: Vec<_> =
+            strays.iter().filter(|(_, since)| now - **since >= apart).map(|(name, _)| name.clone()).collect();
+        if !settled.is_empty() {
+            self.pipeline.settle_strays(settled);
         }
-        *strays = unknown;
     }
 
     fn lose(&self, store: &mut Store, attempts: &[Attempt]) {

@@ -50,6 +50,16 @@ impl Keys {
         self.tracked(b"instances", b"")
     }
 
+    /// Hash id → the connection on which an instance beats: run id of the server, and client id there.
+    pub fn connections(&self) -> Bytes {
+        self.tracked(b"connections", b"")
+    }
+
+    /// String with TTL: somebody has looked at the connections just now.
+    pub fn look_turn(&self) -> Bytes {
+        self.tracked(b"look_turn", b"")
+    }
+
     /// String with TTL: owner token of the sweep.
     pub fn recovery_lock(&self) -> Bytes {
         self.tracked(b"recovery_lock", b"")

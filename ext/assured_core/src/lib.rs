@@ -10,6 +10,7 @@ pub mod connection;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod fast_death;
 pub mod fetch;
 pub mod heartbeat;
 pub mod identity;

@@ -22,10 +22,16 @@ impl Obituary {
         self.told.retain(|id| registered.contains(id));
         for seen in sightings.iter().filter(|seen| seen.alive) {
             self.told.remove(&seen.id);
-            let beat = seen.beat.as_deref().and_then(|beat| std::str::from_utf8(beat).ok()?.parse().ok());
-            if let Some(beat) = beat {
-                self.beats.insert(seen.id.clone(), beat);
+            if let Some(beat) = &seen.beat {
+                self.note_beat(&seen.id, beat);
             }
+        }
+    }
+
+    /// Takes in one heartbeat.
+    pub fn note_beat(&mut self, id: &[u8], beat: &[u8]) {
+        if let Some(beat) = std::str::from_utf8(beat).ok().and_then(|beat| beat.parse().ok()) {
+            self.beats.insert(id.to_vec(), beat);
         }
     }
 

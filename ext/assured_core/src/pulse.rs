@@ -10,6 +10,7 @@ pub struct Pulse {
     longest_gap: Duration,
     settling: Duration,
     state: Mutex<Option<Beats>>,
+    connected_since: Mutex<Option<Instant>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,7 @@ impl Pulse {
             longest_gap: (heartbeat_interval + heartbeat_ttl) / 2,
             settling: heartbeat_interval,
             state: Mutex::new(None),
+            connected_since: Mutex::new(None),
         }
     }
 
@@ -37,6 +39,18 @@ impl Pulse {
             // After a gap everybody else needs time to beat again, too.
             Some(_) => Beats { last: now, steady_since: now + self.settling },
         });
+    }
+
+    /// Notes since when the connection is open that the last beat went through.
+    pub fn connected(&self, since: Option<Instant>) {
+        *self.connected_since.lock() = since;
+    }
+
+    /// Since when this process has beaten without a gap on one connection. Whatever cuts that one may have cut those of
+    /// the others, too.
+    pub fn undisturbed_since(&self, now: Instant) -> Option<Instant> {
+        let connected_since = (*self.connected_since.lock())?;
+        Some(self.steady_since(now)?.max(connected_since))
     }
 
     /// Since when this process has beaten without a gap, or nothing if at `now` it does not. It may lie
@@ -64,5 +78,18 @@ mod tests {
         assert_eq!(pulse.steady_since(start + 60 * SECOND), None, "no beat for 45 s");
         pulse.beat(start + 60 * SECOND);
         assert_eq!(pulse.steady_since(start + 61 * SECOND), Some(start + 75 * SECOND), "settling");
+    }
+
+    #[test]
+    fn disturbed_by_a_new_connection() {
+        let pulse = Pulse::new(15 * SECOND, 45 * SECOND);
+        let start = Instant::now();
+        pulse.beat(start);
+        assert_eq!(pulse.undisturbed_since(start), None, "nobody knows the connection");
+        pulse.connected(Some(start));
+        assert_eq!(pulse.undisturbed_since(start + SECOND), Some(start));
+        pulse.connected(Some(start + 2 * SECOND));
+        assert_eq!(pulse.undisturbed_since(start + 3 * SECOND), Some(start + 2 * SECOND));
+        assert_eq!(pulse.steady_since(start + 3 * SECOND), Some(start));
     }
 }

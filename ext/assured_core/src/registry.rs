@@ -254,6 +254,12 @@ impl Registry {
         self.state.lock().take(token);
     }
 
+    /// Whether the job of an attempt that has not ended is somebody else's by now, or in its queue again.
+    pub fn is_lost(&self, token: Token) -> bool {
+        let state = self.state.lock();
+        state.attempts.get(&token).is_none_or(|attempt| attempt.mirrored == Mirrored::Lost)
+    }
+
     /// The attempt with exactly this payload.
     pub fn find(&self, payload: &[u8]) -> Option<Token> {
         let state = self.state.lock();
@@ -367,7 +373,7 @@ mod tests {
         let (first, _) = fetched(&registry, b"j");
         let (_, admitted) = fetched(&registry, b"j");
         assert_eq!(admitted, Admitted::InsteadOf(first));
-        assert_eq!(registry.get(first).unwrap().mirrored, Mirrored::Lost);
+        assert!(registry.is_lost(first));
         assert!(registry.send(first).is_none(), "it is not recorded again");
     }
 

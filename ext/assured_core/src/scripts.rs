@@ -25,8 +25,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    BEAT = "owner" & "beat";
-    CLAIM = "claim";
+    BEAT = "owner" & "connection" & "beat";
+    CLAIM = "connection" & "claim";
+    CONDEMN = "condemn";
     DELETE_IF = "delete_if";
     DUE = "owner" & "record" & "due";
     FETCH = "owner" & "drop" & "record" & "fetch";

@@ -21,6 +21,9 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     /// Lifetime of one heartbeat.
     pub heartbeat_ttl: Duration,
+    /// How long an instance whose connection is closed may be silent before it counts as dead; zero: until its
+    /// heartbeat expires.
+    pub death_grace: Duration,
     /// Lifetime of the recovery lock, renewed while the work lasts.
     pub recovery_lock_ttl: Duration,
     /// How long `track` waits for Redis before the job runs all the same.
@@ -48,6 +51,13 @@ pub struct DeadSet {
     pub max_jobs: u64,
     /// How long it keeps one.
     pub timeout: Duration,
+}
+
+impl Settings {
+    /// The grace, unless it is switched off or would end after the heartbeat does.
+    pub fn grace(&self) -> Option<Duration> {
+        Some(self.death_grace).filter(|grace| !grace.is_zero() && *grace < self.heartbeat_ttl)
+    }
 }
 
 /// Who pushes an orphan back into its queue.

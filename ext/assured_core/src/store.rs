@@ -1,10 +1,12 @@
 //! The only room that sends commands to Redis: one method per verb.
 
+mod connections;
 mod exchange;
 mod kill;
 mod link;
 mod put_back;
 
+pub use connections::{Sight, Silence};
 pub use exchange::{Order, Popped, Record};
 pub use kill::Death;
 pub use put_back::{Requeued, Return};
@@ -74,14 +76,14 @@ impl Store {
         }
     }
 
-    /// The same, with no timeout above `limit`: a heartbeat that waits for a mute server until its TTL is over
-    /// is no heartbeat.
-    pub fn impatient(settings: &Settings, role: &str, limit: Duration) -> Self {
+    /// The same, with no timeout above `limit`, and none above `connect_limit` for connecting: a heartbeat that waits
+    /// for a mute server until its TTL is over is no heartbeat.
+    pub fn impatient(settings: &Settings, role: &str, limit: Duration, connect_limit: Duration) -> Self {
         let mut store = Self::new(settings, role);
         let details = &mut store.tracking.details;
-        for timeout in [&mut details.connect_timeout, &mut details.read_timeout, &mut details.write_timeout] {
-            *timeout = limit.min(*timeout);
-        }
+        details.connect_timeout = connect_limit.min(details.connect_timeout);
+        details.read_timeout = limit.min(details.read_timeout);
+        details.write_timeout = limit.min(details.write_timeout);
         store
     }
 
@@ -95,20 +97,35 @@ impl Store {
     /// Takes an id; false where the name is not free.
     pub fn claim(&mut self, identity: &Identity, ttl: Duration) -> Result<bool> {
         let id = &identity.id;
-        let keys = [self.keys.instance(id), self.keys.jobs(id), self.keys.instances(), self.keys.verdict(id)];
-        let args = [id.clone(), identity.entry.clone().into(), now(), millis(ttl)];
-        self.one("claim", scripts::CLAIM.call(&keys, &args))
+        let keys = [
+            self.keys.instance(id),
+            self.keys.jobs(id),
+            self.keys.instances(),
+            self.keys.verdict(id),
+            self.keys.connections(),
+        ];
+        let replies = self.run_named("claim", |connection| {
+            let args = [id.clone(), identity.entry.clone().into(), now(), millis(ttl), connection];
+            vec![scripts::CLAIM.call(&keys, &args)]
+        })?;
+        self.next("claim", &mut replies.into_iter())
     }
 
     /// Sends a heartbeat, and in the same breath looks at the records: all names, and whether the payloads
     /// of `names` are there.
     pub fn beat(&mut self, identity: &Identity, ttl: Duration, names: &[Bytes]) -> Result<Beat> {
         let id = &identity.id;
-        let keys = [self.keys.instance(id), self.keys.instances(), self.keys.verdict(id)];
-        let args = [id.clone(), identity.entry.clone().into(), now(), millis(ttl)];
-        let mut cmds = vec![scripts::BEAT.call(&keys, &args), cmd("SMEMBERS", [&self.keys.jobs(id)])];
-        cmds.extend(names.iter().map(|name| cmd("EXISTS", [&self.keys.job(name)])));
-        let mut replies = self.tracking.run("beat", &cmds)?.into_iter();
+        let keys =
+            [self.keys.instance(id), self.keys.instances(), self.keys.verdict(id), self.keys.connections()];
+        let records = self.keys.jobs(id);
+        let payloads: Vec<_> = names.iter().map(|name| self.keys.job(name)).collect();
+        let replies = self.run_named("beat", |connection| {
+            let args = [id.clone(), identity.entry.clone().into(), now(), millis(ttl), connection];
+            let mut cmds = vec![scripts::BEAT.call(&keys, &args), cmd("SMEMBERS", [&records])];
+            cmds.extend(payloads.iter().map(|payload| cmd("EXISTS", [payload])));
+            cmds
+        })?;
+        let mut replies = replies.into_iter();
         let (taken, verdict): (bool, Option<Bytes>) = self.next("beat", &mut replies)?;
         if taken {
             return Ok(Beat::Taken);
@@ -206,7 +223,13 @@ impl Store {
     }
 
     fn retire_as(&mut self, id: &[u8], entry: &str) -> Result<u64> {
-        let keys = [self.keys.instance(id), self.keys.jobs(id), self.keys.instances(), self.keys.stats()];
+        let keys = [
+            self.keys.instance(id),
+            self.keys.jobs(id),
+            self.keys.instances(),
+            self.keys.connections(),
+            self.keys.stats(),
+        ];
         let left: i64 = self.one("retire", scripts::RETIRE.call(&keys, &[id, entry.as_bytes()]))?;
         Ok(left.max(0).unsigned_abs())
     }

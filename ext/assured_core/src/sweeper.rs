@@ -9,6 +9,7 @@ use crate::Bytes;
 use crate::backoff::{Backoff, jittered};
 use crate::error::Result;
 use crate::events::{Events, Level};
+use crate::fast_death::FastDeath;
 use crate::heartbeat::Outage;
 use crate::identity::SharedIdentity;
 use crate::pulse::Pulse;
@@ -63,7 +64,7 @@ impl Drop for Asker {
 /// How a sweep chooses the dead.
 enum Looks {
     /// Two looks, and the judge's own pulse.
-    Two(Suspects),
+    Two(Suspects<Bytes>),
     /// One look: a person asked.
     One,
 }
@@ -72,6 +73,10 @@ impl Sweeper {
     /// Sweeps until stopped.
     pub fn serve(&self) {
         let mut store = Store::new(&self.settings, "sweep");
+        let mut fast = FastDeath::new(&self.settings);
+        if fast.is_some() {
+            store.introduce();
+        }
         let mut recovery =
             Recovery::new(Arc::clone(&self.settings), Arc::clone(&self.events), Arc::clone(&self.push));
         let interval = self.settings.heartbeat_interval;
@@ -80,6 +85,7 @@ impl Sweeper {
         let mut looks = Looks::Two(Suspects::new(interval / 3));
         let mut backoff = Backoff::new(Duration::from_secs(5));
         let mut strangers_seen = false;
+        let mut regular = Instant::now();
         while !self.alarm.stopped() {
             self.answer_requests(&mut store, &mut recovery);
             if !self.periodic {
@@ -87,6 +93,17 @@ impl Sweeper {
             }
             if !self.periodic || self.identity.wait(Duration::from_millis(100)).is_none() {
                 self.alarm.sleep(if self.periodic { Duration::ZERO } else { interval });
+                continue;
+            }
+            if regular > Instant::now() {
+                if let Some(fast) = fast.as_mut()
+                    && let Err(error) = self.sweep_fast(&mut store, &mut recovery, fast)
+                {
+                    self.outage.began(&self.events, &error);
+                    self.alarm.sleep(backoff.next_wait());
+                }
+                let next = fast.as_ref().map_or(regular, |fast| regular.min(fast.next_look()));
+                self.alarm.sleep_until(next);
                 continue;
             }
             let swept = self.sweep(&mut store, &mut recovery, &mut looks);
@@ -99,7 +116,7 @@ impl Sweeper {
                 Ok(()) => {
                     backoff.reset();
                     self.report_deaths(&mut store);
-                    self.alarm.sleep_until(next_look(&looks, interval));
+                    regular = next_look(&looks, interval);
                 }
                 Err(error) => {
                     self.outage.began(&self.events, &error);
@@ -142,24 +159,62 @@ impl Sweeper {
         let now = Instant::now();
         let dead = match looks {
             Looks::One => sightings.iter().filter(|seen| !seen.alive).map(|seen| seen.id.clone()).collect(),
-            Looks::Two(suspects) => suspects.look(&sightings, self.pulse.steady_since(now), now),
+            Looks::Two(suspects) => {
+                let silent: Vec<_> =
+                    sightings.iter().filter(|seen| !seen.alive).map(|seen| seen.id.clone()).collect();
+                suspects.look(&silent, self.pulse.steady_since(now), now)
+            }
         };
-        let mut total = Report::default();
-        if dead.is_empty() {
-            return Ok(total);
-        }
-        let lock = Lock::new(&self.settings, own.as_deref());
-        if !lock.take(store, &sightings)? {
-            self.events.log(Level::Debug, "another instance sweeps already");
-            return Ok(total);
-        }
-        let outcome = self.recover_all(store, recovery, &lock, &dead, &mut total);
-        if let Looks::Two(suspects) = looks {
+        let outcome = self.recover_from(store, recovery, &sightings, &dead);
+        if let Looks::Two(suspects) = looks
+            && !matches!(outcome, Ok(None))
+        {
             dead.iter().for_each(|id| suspects.acquit(id));
         }
+        outcome.map(Option::unwrap_or_default)
+    }
+
+    /// Gives the verdict on instances whose connection is closed. From then on they have no heartbeat, so that the
+    /// regular sweeps see to what is left undone here.
+    fn sweep_fast(&self, store: &mut Store, recovery: &mut Recovery, fast: &mut FastDeath) -> Result<()> {
+        let Some(own) = self.identity.get() else { return Ok(()) };
+        let mut dead = Vec::new();
+        for silence in fast.look(store, &own.id, &self.pulse)? {
+            recovery.note_beat(&silence.id, &silence.beat);
+            if store.condemn(&silence)? {
+                self.events.log(Level::Warn, fast.describe(&silence));
+                dead.push(silence.id);
+            }
+        }
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let sightings = store.look()?;
+        self.recover_from(store, recovery, &sightings, &dead).map(drop)
+    }
+
+    /// Recovers from dead instances; nothing if there are none, or if another instance is at it.
+    fn recover_from(
+        &self,
+        store: &mut Store,
+        recovery: &mut Recovery,
+        sightings: &[Sighting],
+        dead: &[Bytes],
+    ) -> Result<Option<Report>> {
+        if dead.is_empty() {
+            return Ok(None);
+        }
+        let own = self.identity.get();
+        let lock = Lock::new(&self.settings, own.as_ref().map(|identity| identity.id.as_slice()));
+        if !lock.take(store, sightings)? {
+            self.events.log(Level::Debug, "another instance sweeps already");
+            return Ok(None);
+        }
+        let mut total = Report::default();
+        let outcome = self.recover_all(store, recovery, &lock, dead, &mut total);
         // Best effort: a lock that stays behind is taken over, or expires.
         let _ = lock.free(store);
-        outcome.map(|()| total)
+        outcome.map(|()| Some(total))
     }
 
     fn recover_all(

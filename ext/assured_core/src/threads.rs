@@ -76,14 +76,15 @@ struct AlarmState {
 }
 
 impl Alarm {
-    /// Sleeps until `deadline`, or less when nudged or stopped.
-    pub fn sleep_until(&self, deadline: Instant) {
+    /// Sleeps until `deadline`, or less when nudged or stopped; says whether it slept to the end.
+    pub fn sleep_until(&self, deadline: Instant) -> bool {
         let mut state = self.state.lock();
         while !state.stopped && !std::mem::take(&mut state.nudged) {
             if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// Sleeps for `duration`, or less when nudged or stopped.

@@ -1,7 +1,8 @@
-//! When an instance counts as dead: its heartbeat is gone at two looks some time apart, and whoever looks
-//! has beaten without a gap since before the first.
+//! When an instance counts as dead: its heartbeat is gone, or the connection on which it beats is closed, at two looks
+//! some time apart, and whoever looks has beaten without a gap since before the first.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use crate::Bytes;
@@ -17,14 +18,15 @@ pub struct Sighting {
     pub beat: Option<Bytes>,
 }
 
-/// Instances whose heartbeat was gone at an earlier look.
+/// What was silent at an earlier look: instances without a heartbeat, or with a closed connection. `T` is what was
+/// seen, so that any change of it is a sign of life.
 #[derive(Debug)]
-pub struct Suspects {
+pub struct Suspects<T> {
     apart: Duration,
-    first_look: HashMap<Bytes, Instant>,
+    first_look: HashMap<T, Instant>,
 }
 
-impl Suspects {
+impl<T: Clone + Eq + Hash> Suspects<T> {
     /// `apart` is the least time between the two looks.
     pub fn new(apart: Duration) -> Self {
         Self { apart, first_look: HashMap::new() }
@@ -32,26 +34,25 @@ impl Suspects {
 
     /// Takes in a look and returns the verdicts: who is dead. `steady_since` says since when the looking
     /// process has beaten without a gap.
-    pub fn look(
-        &mut self,
-        sightings: &[Sighting],
-        steady_since: Option<Instant>,
-        now: Instant,
-    ) -> Vec<Bytes> {
+    pub fn look(&mut self, silent: &[T], steady_since: Option<Instant>, now: Instant) -> Vec<T> {
         let Some(steady_since) = steady_since.filter(|since| *since <= now) else {
             self.first_look.clear();
             return Vec::new();
         };
-        let silent: Vec<_> = sightings.iter().filter(|s| !s.alive).map(|s| &s.id).collect();
-        self.first_look.retain(|id, first| *first >= steady_since && silent.contains(&id));
+        self.first_look.retain(|seen, first| *first >= steady_since && silent.contains(seen));
         let mut dead = Vec::new();
-        for id in silent {
-            let first = *self.first_look.entry(id.clone()).or_insert(now);
+        for seen in silent {
+            let first = *self.first_look.entry(seen.clone()).or_insert(now);
             if now - first >= self.apart {
-                dead.push(id.clone());
+                dead.push(seen.clone());
             }
         }
         dead
+    }
+
+    /// Forgets everything: nothing can be seen at present.
+    pub fn clear(&mut self) {
+        self.first_look.clear();
     }
 
     /// When the next look may lead to a verdict, if anybody is under suspicion.
@@ -59,9 +60,9 @@ impl Suspects {
         self.first_look.values().min().map(|first| *first + self.apart)
     }
 
-    /// Forgets an instance whose case is closed.
-    pub fn acquit(&mut self, id: &[u8]) {
-        self.first_look.remove(id);
+    /// Forgets what belongs to a closed case.
+    pub fn acquit(&mut self, seen: &T) {
+        self.first_look.remove(seen);
     }
 }
 
@@ -71,8 +72,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn seen(alive: bool) -> Vec<Sighting> {
-        vec![Sighting { id: b"a".to_vec(), alive, beat: None }]
+    fn seen(alive: bool) -> Vec<Bytes> {
+        if alive { Vec::new() } else { vec![b"a".to_vec()] }
     }
 
     #[test]
@@ -89,6 +90,14 @@ mod tests {
         suspects.look(&seen(false), Some(t), t);
         suspects.look(&seen(true), Some(t), t + 4 * SECOND);
         assert!(suspects.look(&seen(false), Some(t), t + 6 * SECOND).is_empty());
+    }
+
+    #[test]
+    fn any_change_of_what_is_seen_is_a_sign_of_life() {
+        let (mut suspects, t) = (Suspects::new(5 * SECOND), Instant::now());
+        suspects.look(&[("a", 1)], Some(t), t);
+        assert!(suspects.look(&[("a", 2)], Some(t), t + 6 * SECOND).is_empty());
+        assert_eq!(suspects.look(&[("a", 2)], Some(t), t + 11 * SECOND), [("a", 2)]);
     }
 
     #[test]

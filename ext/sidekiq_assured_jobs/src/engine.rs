@@ -242,6 +242,18 @@ impl Engine {
         })
     }
 
+    /// `lost?(token) → true or false`: whether the job of a running attempt was given to somebody else.
+    pub fn is_lost(ruby: &Ruby, this: &Self, token: Token) -> Result<bool, Error> {
+        Self::enter(ruby, this, "look at an attempt", |core| Ok(core.is_lost(token)))
+    }
+
+    /// `check_up(seconds) → true or false`: whether Redis said in time what this process has lost.
+    pub fn check_up(ruby: &Ruby, this: &Self, seconds: f64) -> Result<bool, Error> {
+        Self::enter(ruby, this, "look at an attempt", |core| {
+            Ok(answer(ruby, &core.check_up(), Some(duration(seconds)))?.is_some())
+        })
+    }
+
     /// `flush(seconds) → true or false`: whether Redis has everything in time.
     pub fn flush(ruby: &Ruby, this: &Self, seconds: f64) -> Result<bool, Error> {
         Self::enter(ruby, this, "flush", |core| {

@@ -29,6 +29,8 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("fetch", method!(engine::Engine::fetch, 2))?;
     engine.define_method("pop_due", method!(engine::Engine::pop_due, 2))?;
     engine.define_method("enqueue", method!(engine::Engine::enqueue, 4))?;
+    engine.define_method("lost?", method!(engine::Engine::is_lost, 1))?;
+    engine.define_method("check_up", method!(engine::Engine::check_up, 1))?;
     engine.define_method("release", method!(engine::Engine::release, 1))?;
     engine.define_method("find", method!(engine::Engine::find, 1))?;
     engine.define_method("give_back", method!(engine::Engine::give_back, 2))?;

@@ -18,6 +18,7 @@ pub fn settings(ruby: &Ruby, hash: RHash) -> Result<Settings, Error> {
         version: field(ruby, hash, "version")?,
         heartbeat_interval: seconds(ruby, hash, "heartbeat_interval")?,
         heartbeat_ttl: seconds(ruby, hash, "heartbeat_ttl")?,
+        death_grace: seconds(ruby, hash, "death_grace")?,
         recovery_lock_ttl: seconds(ruby, hash, "recovery_lock_ttl")?,
         track_timeout: seconds(ruby, hash, "track_timeout")?,
         auto_recovery: field(ruby, hash, "auto_recovery")?,

@@ -49,7 +49,7 @@ module Sidekiq
 
       # @api private
       def durations(configuration)
-        %i[heartbeat_interval heartbeat_ttl recovery_lock_ttl track_timeout].to_h do |name|
+        %i[heartbeat_interval heartbeat_ttl death_grace recovery_lock_ttl track_timeout].to_h do |name|
           [name, configuration.public_send(name).to_f]
         end
       end

@@ -17,6 +17,10 @@ module Sidekiq
     # What death handlers are told of a job that could not be recovered: refused by client middleware, for example.
     class UnrecoverableJob < Error; end
 
+    # The job was given to another process while it ran here. {Worker#checkpoint!} raises it; it counts as no failure
+    # and leads to no retry.
+    class LeaseLost < Error; end
+
     # An engine was used in a forked child of its process.
     class ForkError < Error; end
   end

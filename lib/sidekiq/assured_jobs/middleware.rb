@@ -2,6 +2,8 @@
 
 require_relative "assured_classes"
 require_relative "dropped_jobs"
+require_relative "fencing"
+require_relative "lease"
 require_relative "recovery_count"
 require_relative "work_in_hand"
 
@@ -10,31 +12,39 @@ module Sidekiq
     # Server middleware: no assured job begins before it is recorded as in flight. In a Sidekiq process the job
     # stays so until Sidekiq acknowledges it ({WorkInHand}); by itself, the middleware releases it after the block.
     class Middleware
-      # @param _worker [Object] instance of the job class
+      # @param worker [Object] instance of the job class
       # @param job [Hash] parsed payload
       # @param queue [String] queue name without `queue:`
       # @yield the job
       # @return [Object] what the block returns
-      def call(_worker, job, queue, &)
+      def call(worker, job, queue, &)
         return yield if !AssuredClasses.assured?(job) || testing?
 
         hand = WorkInHand.of(job)
-        return track_by_itself(job, queue, &) unless hand
+        return track_by_itself(worker, job, queue, &) unless hand
 
         hand.track(job)
         recoveries = RecoveryCount.forget(job)
-        yield.tap { DroppedJobs.settle(hand, job, recovered: !recoveries.nil?) unless hand.began? }
+        run(worker, hand.lease, job, &).tap do
+          DroppedJobs.settle(hand, job, recovered: !recoveries.nil?) unless hand.began?
+        end
       end
 
       private
 
-      def track_by_itself(job, queue)
+      def run(worker, lease, job, &)
+        worker.assured_lease = lease if worker.is_a?(Worker)
+        Fencing.guard(lease, job, &)
+      end
+
+      def track_by_itself(worker, job, queue, &)
         engine = AssuredJobs.engine
         attempt = engine.track(job["jid"].to_s, queue, Sidekiq.dump_json(job))
         begin
           engine.await_record(attempt)
+          lease = Lease.new(engine, attempt, job)
           RecoveryCount.forget(job)
-          yield
+          run(worker, lease, job, &)
         ensure
           engine.release(attempt)
           # Callers look at once.

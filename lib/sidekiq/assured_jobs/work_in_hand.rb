@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "fetcher"
+require_relative "lease"
 
 module Sidekiq
   module AssuredJobs
@@ -27,10 +28,18 @@ module Sidekiq
           hand = Thread.current[KEY]
           hand if hand&.work && hand.work.job.include?(job["jid"].to_s)
         end
+
+        # @return [Lease, nil] of the job that this thread runs, if it is in flight
+        def lease
+          Thread.current[KEY]&.lease
+        end
       end
 
       # @return [Object] unit of work
       attr_reader :work
+
+      # @return [Lease, nil] of the job in hand, once it is in flight
+      attr_reader :lease
 
       # Recording begins at once, while Sidekiq still prepares the job.
       #
@@ -38,7 +47,7 @@ module Sidekiq
       # @return [void]
       def take(work)
         @work = work
-        @attempt = nil
+        @attempt = @lease = nil
         @began = @goes_back = false
         return if work.is_a?(Fetcher::UnitOfWork) && work.attempt
 
@@ -57,11 +66,13 @@ module Sidekiq
       # @param job [Hash] parsed payload
       # @return [void]
       def track(job)
-        return if @work.is_a?(Fetcher::UnitOfWork) && @work.attempt
-
         @engine = AssuredJobs.engine
-        @attempt ||= @engine.track(job["jid"].to_s, @work.queue_name, @work.job)
-        @engine.await_record(@attempt)
+        fetched = @work.attempt if @work.is_a?(Fetcher::UnitOfWork)
+        unless fetched
+          @attempt ||= @engine.track(job["jid"].to_s, @work.queue_name, @work.job)
+          @engine.await_record(@attempt)
+        end
+        @lease = Lease.new(@engine, fetched || @attempt, job)
       end
 
       # @return [Boolean] whether all middleware let the job pass, so that it runs or ran
@@ -99,7 +110,7 @@ module Sidekiq
       # @return [void]
       def leave
         work = @work
-        @work = nil
+        @work = @lease = nil
         return work.ended if work.is_a?(Fetcher::UnitOfWork) && work.attempt
         return unless @attempt
         return @engine.release(@attempt) if PushBack.pushed?(work.job)

@@ -4,11 +4,12 @@
 -- KEYS[1]  instance:<id>   string   heartbeat
 -- KEYS[2]  jobs:<id>       set      in-flight records
 -- KEYS[3]  instances       hash     registry
--- KEYS[4]  stats           hash     counters
+-- KEYS[4]  connections     hash     connections of the heartbeats
+-- KEYS[5]  stats           hash     counters
 -- ARGV[1]  id
 -- ARGV[2]  registry entry when the instance retires itself, '' when a sweep does it
 -- Returns  how many records are left; -1 when the id is alive or belongs to another process
-local heartbeat, jobs, instances, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local heartbeat, jobs, instances, connections, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, entry = ARGV[1], ARGV[2]
 
 if entry == '' then
@@ -21,6 +22,7 @@ else
   redis.call('DEL', heartbeat)
 end
 
+redis.call('HDEL', connections, id)
 local left = redis.call('SCARD', jobs)
 if left == 0 and redis.call('HDEL', instances, id) == 1 and entry == '' then
   redis.pcall('HINCRBY', stats, 'instances_died', 1)

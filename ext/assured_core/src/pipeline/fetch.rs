@@ -7,12 +7,12 @@ use super::serve::Troubles;
 use super::{BATCH, Pipeline, Release};
 use crate::Bytes;
 use crate::error::Result;
-use crate::events::Level;
+use crate::events::{Kind, Level, Notice};
 use crate::fetch::{DueRequest, Job, Request};
 use crate::heartbeat::Outage;
 use crate::identity::{Identity, SharedIdentity};
 use crate::payload;
-use crate::registry::{Admitted, Registry, Token};
+use crate::registry::{Admitted, Attempt, Registry, Token};
 use crate::store::{Order, Popped, Store};
 
 /// What a lane takes from the inbox at once.
@@ -75,7 +75,7 @@ impl Pipeline {
         match store.fetch(identity, &names, &fetch.queues, &fetch.orders) {
             Ok(jobs) => {
                 self.released(&releases);
-                let unserved = self.hand_out(&fetch, requests, &jobs);
+                let unserved = self.hand_out(identity, &fetch, requests, &jobs);
                 self.wait_on(unserved);
                 Ok(())
             }
@@ -90,14 +90,20 @@ impl Pipeline {
     }
 
     /// Gives each job to the thread that asked, and returns the requests for which there is none.
-    fn hand_out(&self, fetch: &Fetch, requests: VecDeque<Request>, jobs: &[Popped]) -> VecDeque<Request> {
+    fn hand_out(
+        &self,
+        identity: &Identity,
+        fetch: &Fetch,
+        requests: VecDeque<Request>,
+        jobs: &[Popped],
+    ) -> VecDeque<Request> {
         let mut waiting: Vec<_> = requests.into_iter().map(Some).collect();
         let closed = self.inbox.lock().closed;
         for popped in jobs {
             let queue = fetch.queues[popped.queue].clone();
             let payload: Arc<[u8]> = popped.payload.as_slice().into();
             let token = fetch.tokens[popped.order];
-            let job = self.admit(token, queue, payload, popped.name.clone());
+            let job = self.admit(identity, token, queue, payload, popped.name.clone());
             match waiting[popped.order].take() {
                 Some(request) if !closed => {
                     if let Err(job) = request.waiter.offer(job) {
@@ -123,17 +129,27 @@ impl Pipeline {
     }
 
     /// Enters a job that was popped just now.
-    fn admit(&self, token: Token, queue: Bytes, payload: Arc<[u8]>, name: Option<Bytes>) -> Job {
+    fn admit(
+        &self,
+        identity: &Identity,
+        token: Token,
+        queue: Bytes,
+        payload: Arc<[u8]>,
+        name: Option<Bytes>,
+    ) -> Job {
         let attempt = name.map(|name| {
             let label = String::from_utf8_lossy(&name).into_owned();
             match self.registry.admit_recorded(token, name, queue.clone(), Arc::clone(&payload)) {
                 Admitted::Alone => {}
                 // Recorded once more, after all releases that are under way.
                 Admitted::BesideARelease => self.track(token),
-                Admitted::InsteadOf(_) => {
+                Admitted::InsteadOf(older) => {
                     let message =
                         format!("job {label} was given to others while it ran here, and came here again");
                     self.events.log(Level::Error, message);
+                    let lost = self.registry.get(older);
+                    let notice = |lost: Attempt| Notice::of_job(Kind::LeaseLost, &identity.id, &lost.payload);
+                    self.events.notify(lost.map(notice).into_iter().collect());
                 }
             }
             token
@@ -163,7 +179,7 @@ impl Pipeline {
         let popped = store.pop_due(identity, &request.set, &suffix)?;
         let job = popped.map(|(payload, name)| {
             let queue = payload::queue(&payload).unwrap_or_default();
-            self.admit(token, queue, payload.into(), name)
+            self.admit(identity, token, queue, payload.into(), name)
         });
         if let Err(Some(job)) = request.waiter.offer(job) {
             self.return_job(job);

@@ -1,5 +1,7 @@
 //! A connection that is opened at first use and replaced when it fails, and that knows the scripts.
 
+use std::time::Instant;
+
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::connection::Connection;
@@ -12,11 +14,72 @@ pub(super) struct Link {
     pub(super) details: RedisDetails,
     name: String,
     connection: Option<Connection>,
+    introduces_itself: bool,
+    peer: Option<Peer>,
+}
+
+/// What a server calls one of its connections. Client ids begin anew when a server restarts, so one alone says
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Names this run of the server.
+    pub run: String,
+    /// The client id.
+    pub client: u64,
+    /// Since when the connection is open.
+    pub since: Instant,
+}
+
+impl Peer {
+    /// As it stands in the hash `connections`.
+    pub fn describe(&self) -> String {
+        format!("{} {}", self.run, self.client)
+    }
 }
 
 impl Link {
     pub(super) fn new(details: &RedisDetails, role: &str) -> Self {
-        Self { details: details.clone(), name: format!("sidekiq-assured-jobs:{role}"), connection: None }
+        Self {
+            details: details.clone(),
+            name: format!("sidekiq-assured-jobs:{role}"),
+            connection: None,
+            introduces_itself: false,
+            peer: None,
+        }
+    }
+
+    /// From now on each new connection asks the server how it is called there.
+    pub(super) fn introduce(&mut self) {
+        self.introduces_itself = true;
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    pub(super) fn close(&mut self) {
+        self.connection = None;
+    }
+
+    /// What the server calls this connection, which is opened if it is not yet. Nothing where it does not say so.
+    pub(super) fn peer(&mut self, doing: &'static str) -> Result<Option<Peer>> {
+        self.connected(doing)?;
+        Ok(self.peer.clone())
+    }
+
+    fn connected(&mut self, doing: &'static str) -> Result<&mut Connection> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let mut connection = Connection::open(&self.details, &self.name)?;
+                self.peer = match self.introduces_itself {
+                    true => ask_peer(&mut connection, doing)?,
+                    false => None,
+                };
+                connection
+            }
+        };
+        Ok(self.connection.insert(connection))
     }
 
     /// Runs a batch that may run twice: a connection that turns out to be dead is replaced and the batch sent
@@ -52,22 +115,57 @@ impl Link {
     }
 
     pub(super) fn send(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(&self.details, &self.name)?,
-        };
-        // Put back only after success: what failed in the middle of a batch cannot be trusted.
-        let connection = self.connection.insert(connection);
         #[cfg(debug_assertions)]
-        crate::panics::here(self.details.db, doing, crate::panics::At::Before);
+        let db = self.details.db;
+        let connection = self.connected(doing)?;
+        #[cfg(debug_assertions)]
+        crate::panics::here(db, doing, crate::panics::At::Before);
         let outcome = connection.batch(doing, cmds);
         #[cfg(debug_assertions)]
-        crate::panics::here(self.details.db, doing, crate::panics::At::After);
+        crate::panics::here(db, doing, crate::panics::At::After);
+        // What failed in the middle of a batch cannot be trusted.
         if outcome.is_err() {
             self.connection = None;
         }
         outcome
     }
+}
+
+/// Whether the server answers this command with an error for good: forbidden by an ACL, not known to it or to a proxy.
+///
+/// # Errors
+/// When it does so for now only.
+pub(super) fn refused(doing: &'static str, reply: &Value) -> Result<bool> {
+    match reply {
+        Value::ServerError(error) if TRANSIENT.contains(&error.code()) => Err(Error::server(doing, error)),
+        Value::ServerError(_) => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+const TRANSIENT: [&str; 5] = ["BUSY", "LOADING", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN"];
+
+/// Nothing where the server refuses to tell.
+fn ask_peer(connection: &mut Connection, doing: &'static str) -> Result<Option<Peer>> {
+    let mut info = redis::cmd("INFO");
+    info.arg("server");
+    let replies = connection.batch(doing, &[client_id(), info])?;
+    for reply in &replies {
+        if refused(doing, reply)? {
+            return Ok(None);
+        }
+    }
+    let mut replies = replies.into_iter();
+    let mut next = || replies.next().unwrap_or(Value::Nil);
+    let (client, info): (u64, String) = (parse(doing, next())?, parse(doing, next())?);
+    let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+    Ok(run.map(|run| Peer { run: run.trim().to_owned(), client, since: Instant::now() }))
+}
+
+pub(super) fn client_id() -> Cmd {
+    let mut cmd = redis::cmd("CLIENT");
+    cmd.arg("ID");
+    cmd
 }
 
 pub(super) fn server_error(doing: &'static str, reply: &Value) -> Option<Error> {

@@ -77,6 +77,11 @@ impl Redis {
         self.server.signal(libc::SIGCONT);
     }
 
+    /// Another connection, for a command that takes long.
+    pub fn connect(&self) -> redis::Connection {
+        self.server.connect(self.db)
+    }
+
     pub fn details(&self) -> RedisDetails {
         RedisDetails {
             address: Address::Tcp("127.0.0.1".into(), self.server.port()),
@@ -104,6 +109,7 @@ impl Redis {
             heartbeat_interval: Duration::from_millis(200),
             // Long: on a busy machine nobody shall be declared dead by mistake. The dead are seeded.
             heartbeat_ttl: Duration::from_secs(4),
+            death_grace: Duration::ZERO,
             recovery_lock_ttl: Duration::from_secs(5),
             track_timeout: Duration::from_secs(2),
             auto_recovery: true,

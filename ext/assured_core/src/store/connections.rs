@@ -1,0 +1,174 @@
+//! Which instances still have the connection on which they beat: a killed process's is closed at once.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, Value};
+
+use super::link::{Peer, client_id, parse, refused};
+use super::{Store, cmd, millis};
+use crate::Bytes;
+use crate::error::{Error, Remedy, Result};
+use crate::scripts;
+
+/// An instance whose connection is closed and whose heartbeat has not expired: what was seen of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Silence {
+    /// The instance id.
+    pub id: Bytes,
+    /// The last heartbeat.
+    pub beat: Bytes,
+    /// The connection that is closed.
+    pub connection: Bytes,
+}
+
+/// What a look at the connections showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Instances whose connection is closed, and since when the connection is open through which that was seen.
+    Of(Vec<Silence>, Instant),
+    /// Nothing that means anything: the connection changed meanwhile, or the own one is not among those shown.
+    Blurred,
+    /// The server does not tell: an ACL forbids it, or it is too old.
+    Refused,
+}
+
+impl Store {
+    /// Has new connections ask what the server calls them. Without that, nothing here works.
+    pub fn introduce(&mut self) {
+        self.tracking.introduce();
+    }
+
+    /// Whether the connection is the one that the last beat went through. Where the server did not say how it is
+    /// called, nobody watches it, and nothing is asked.
+    pub fn keeps_connection(&mut self) -> bool {
+        if !self.tracking.is_open() {
+            return false;
+        }
+        let Ok(Some(peer)) = self.tracking.peer("look after the connection") else { return true };
+        let replies = self.tracking.send("look after the connection", &[client_id()]);
+        let same = match replies.as_deref() {
+            Ok([Value::Int(client)]) => u64::try_from(*client) == Ok(peer.client),
+            // Busy at the moment, and there.
+            Ok([Value::ServerError(_)]) => true,
+            _ => false,
+        };
+        // Something in between may have put another connection in its place.
+        if !same {
+            self.tracking.close();
+        }
+        same
+    }
+
+    /// Since when the connection is open, where the server said how it is called.
+    pub fn connected_since(&mut self) -> Option<Instant> {
+        self.tracking.peer("look after the connection").ok().flatten().map(|peer| peer.since)
+    }
+
+    /// Takes the turn to look at the connections; false while somebody else has it.
+    pub fn take_look_turn(&mut self, ttl: Duration) -> Result<bool> {
+        let mut set = cmd("SET", [&self.keys.look_turn(), &b"1".to_vec()]);
+        set.arg("NX").arg("PX").arg(millis(ttl));
+        Ok(self.one::<Option<String>>("look", set)?.is_some())
+    }
+
+    /// Looks at the connections of all instances. It must show that of the instance `own`, the looking process's.
+    pub fn look_at_connections(&mut self, own: &[u8]) -> Result<Sight> {
+        let Some(peer) = self.tracking.peer("look")? else { return Ok(Sight::Refused) };
+        let noted: HashMap<Bytes, Bytes> = self.one("look", cmd("HGETALL", [&self.keys.connections()]))?;
+        let here: Vec<(Bytes, Bytes, u64)> = noted
+            .into_iter()
+            .filter_map(|(id, connection)| {
+                let client = client_of(&connection, &peer.run)?;
+                Some((id, connection, client))
+            })
+            .collect();
+        let Some(own_client) = here.iter().find(|(id, ..)| id == own).map(|(.., client)| *client) else {
+            return Ok(Sight::Blurred);
+        };
+        // Nobody else is there: an idle process that is alone asks for no more.
+        if here.len() == 1 {
+            return Ok(Sight::Of(Vec::new(), peer.since));
+        }
+        let mut list = redis::cmd("CLIENT");
+        list.arg("LIST").arg("ID");
+        list.arg(here.iter().map(|(.., client)| *client).collect::<Vec<_>>());
+        let mut beats = redis::cmd("MGET");
+        beats.arg(here.iter().map(|(id, ..)| self.keys.instance(id)).collect::<Vec<_>>());
+        let replies = self.tracking.run("look", &[list, beats])?;
+        let [list, beats] =
+            replies.try_into().map_err(|_| Error::reply("look", "two commands, other replies"))?;
+        if refused("look", &list)? {
+            return Ok(Sight::Refused);
+        }
+        let list: String = parse("look", list)?;
+        let beats: Vec<Option<Bytes>> = parse("look", beats)?;
+        let open: HashSet<u64> = list.lines().filter_map(client_in).collect();
+        // All of it must come from one run of one server.
+        if !open.contains(&own_client) || self.tracking.peer("look")?.as_ref() != Some(&peer) {
+            return Ok(Sight::Blurred);
+        }
+        let silent = here
+            .into_iter()
+            .zip(beats)
+            .filter(|((.., client), _)| !open.contains(client))
+            .filter_map(|((id, connection, _), beat)| Some(Silence { id, beat: beat?, connection }))
+            .collect();
+        Ok(Sight::Of(silent, peer.since))
+    }
+
+    /// Takes the heartbeat from an instance; false where anything has changed since it was seen.
+    pub fn condemn(&mut self, seen: &Silence) -> Result<bool> {
+        let keys = [self.keys.instance(&seen.id), self.keys.connections()];
+        self.one("condemn", scripts::CONDEMN.call(&keys, &[&seen.id, &seen.beat, &seen.connection]))
+    }
+
+    /// Runs a batch that may run twice and that names the very connection which it goes through. `build` gets that
+    /// name, or nothing, and is asked anew for another connection.
+    pub(super) fn run_named(
+        &mut self,
+        doing: &'static str,
+        build: impl Fn(Bytes) -> Vec<Cmd>,
+    ) -> Result<Vec<Value>> {
+        let reused = self.tracking.is_open();
+        match self.run_named_once(doing, &build) {
+            Err(error) if reused && error.remedy == Remedy::Reconnect => self.run_named_once(doing, &build),
+            outcome => outcome,
+        }
+    }
+
+    fn run_named_once(
+        &mut self,
+        doing: &'static str,
+        build: &impl Fn(Bytes) -> Vec<Cmd>,
+    ) -> Result<Vec<Value>> {
+        let peer = self.tracking.peer(doing)?;
+        let name = peer.as_ref().map(Peer::describe).unwrap_or_default();
+        self.tracking.run_once(doing, &build(name.into_bytes()))
+    }
+}
+
+/// The client id in what [`Peer::describe`] wrote during this run of the server.
+fn client_of(connection: &[u8], run: &str) -> Option<u64> {
+    let client = connection.strip_prefix(run.as_bytes())?.strip_prefix(b" ")?;
+    std::str::from_utf8(client).ok()?.parse().ok()
+}
+
+/// The client id in a line of `CLIENT LIST`.
+fn client_in(line: &str) -> Option<u64> {
+    line.strip_prefix("id=")?.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_of_another_run_of_the_server_says_nothing() {
+        assert_eq!(client_of(b"abc 17", "abc"), Some(17));
+        assert_eq!(client_of(b"abd 17", "abc"), None);
+        assert_eq!(client_of(b"abc17", "abc"), None);
+        assert_eq!(client_in("id=17 addr=127.0.0.1:1 laddr=127.0.0.1:2"), Some(17));
+        assert_eq!(client_in(""), None);
+    }
+}

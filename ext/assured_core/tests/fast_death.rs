@@ -1,0 +1,259 @@
+//! Verdicts that do not wait for the heartbeat to expire: what is seen of connections, and what is made of it.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use assured_core::engine::Engine;
+use assured_core::settings::{Address, Settings};
+use assured_core::store::{Sight, Silence, Store};
+use assured_core::waiter::Woken;
+use support::{DEADLINE, Redis, RedisServer, eventually, identity};
+
+const TTL: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(1);
+
+fn introduced(redis: &Redis) -> Store {
+    let mut store = redis.store();
+    store.introduce();
+    store
+}
+
+/// A store that beats for the instance `id`.
+fn beating(redis: &Redis, id: &str) -> Store {
+    let mut store = introduced(redis);
+    assert!(store.claim(&identity(id), TTL).unwrap());
+    store
+}
+
+fn silent(sight: Sight) -> Vec<Silence> {
+    match sight {
+        Sight::Of(silent, _) => silent,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_closed_connection_is_seen_and_an_open_one_is_not() {
+    let redis = Redis::own();
+    let (_own, victim) = (beating(&redis, "own"), beating(&redis, "victim"));
+    let mut eye = introduced(&redis);
+    assert_eq!(silent(eye.look_at_connections(b"own").unwrap()), []);
+    drop(victim);
+    let mut seen = Vec::new();
+    eventually("the server closes it, too", || {
+        seen = silent(eye.look_at_connections(b"own").unwrap());
+        !seen.is_empty()
+    });
+    assert_eq!(seen.iter().map(|silence| silence.id.as_slice()).collect::<Vec<_>>(), [b"victim"]);
+}
+
+#[test]
+fn the_verdict_falls_only_on_what_was_seen() {
+    let mut redis = Redis::own();
+    let _own = beating(&redis, "own");
+    drop(beating(&redis, "victim"));
+    let mut eye = introduced(&redis);
+    let mut seen = Vec::new();
+    eventually("it is closed", || {
+        seen = silent(eye.look_at_connections(b"own").unwrap());
+        !seen.is_empty()
+    });
+    let seen = seen.remove(0);
+    let other = |change: fn(&mut Silence)| {
+        let mut other = seen.clone();
+        change(&mut other);
+        other
+    };
+    assert!(!eye.condemn(&other(|silence| silence.beat.push(b'1'))).unwrap(), "it has beaten since");
+    assert!(!eye.condemn(&other(|silence| silence.connection.push(b'1'))).unwrap(), "it has connected since");
+    assert_eq!(redis.run::<i64>(&["EXISTS", "ns:instance:victim"]), 1);
+    assert!(eye.condemn(&seen).unwrap());
+    assert!(!eye.condemn(&seen).unwrap(), "once");
+    assert_eq!(redis.run::<i64>(&["EXISTS", "ns:instance:victim", "ns:instance:own"]), 1);
+}
+
+/// Client ids begin anew: the one that is noted may be anybody's now, or nobody's.
+#[test]
+fn a_server_that_was_restarted_tells_nothing_of_the_connections_before() {
+    let mut redis = Redis::own();
+    let _own = beating(&redis, "own");
+    drop(beating(&redis, "victim"));
+    let noted: String = redis.run(&["HGET", "ns:connections", "victim"]);
+    let (_, client) = noted.split_once(' ').unwrap();
+    redis.run::<()>(&["HSET", "ns:connections", "victim", &format!("{} {client}", "0".repeat(40))]);
+    redis.until(|redis| !redis.run::<String>(&["CLIENT", "LIST"]).contains(&format!("id={client} ")));
+    let mut eye = introduced(&redis);
+    assert_eq!(silent(eye.look_at_connections(b"own").unwrap()), []);
+}
+
+/// Something that shows only some of the connections, or others, shows nothing.
+#[test]
+fn a_look_that_does_not_show_the_looking_process_shows_nothing() {
+    let mut redis = Redis::own();
+    let _other = beating(&redis, "other");
+    drop(beating(&redis, "own"));
+    let mut eye = introduced(&redis);
+    redis.until(|_| eye.look_at_connections(b"own").unwrap() == Sight::Blurred);
+    assert_eq!(eye.look_at_connections(b"unknown").unwrap(), Sight::Blurred);
+}
+
+/// A server that hung may execute a beat of an old connection after one of its successor.
+#[test]
+fn a_late_beat_of_an_older_connection_hides_no_newer_one() {
+    let mut redis = Redis::own();
+    let mut older = beating(&redis, "a");
+    introduced(&redis).beat(&identity("a"), TTL, &[]).unwrap();
+    let newer: String = redis.run(&["HGET", "ns:connections", "a"]);
+    older.beat(&identity("a"), TTL, &[]).unwrap();
+    assert_eq!(redis.run::<String>(&["HGET", "ns:connections", "a"]), newer);
+}
+
+#[test]
+fn a_beat_names_the_connection_that_it_goes_through_even_when_that_is_a_new_one() {
+    let mut redis = Redis::own();
+    let mut store = beating(&redis, "a");
+    let before: String = redis.run(&["HGET", "ns:connections", "a"]);
+    redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    assert!(!store.keeps_connection(), "it notices");
+    store.beat(&identity("a"), TTL, &[]).unwrap();
+    redis.run::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    store.beat(&identity("a"), TTL, &[]).unwrap();
+    let after: String = redis.run(&["HGET", "ns:connections", "a"]);
+    assert_ne!(after, before);
+    let clients: String = redis.run(&["CLIENT", "LIST"]);
+    let id = after.split_once(' ').unwrap().1;
+    assert!(clients.contains(&format!("id={id} ")), "{after} {clients}");
+    assert!(store.keeps_connection());
+}
+
+#[test]
+fn a_clean_end_leaves_no_connection_behind() {
+    let mut redis = Redis::own();
+    let mut store = beating(&redis, "a");
+    store.retire(&identity("a")).unwrap();
+    assert_eq!(redis.run::<i64>(&["EXISTS", "ns:connections"]), 0);
+}
+
+#[test]
+fn a_name_that_is_claimed_anew_has_not_the_connection_of_its_last_owner() {
+    let mut redis = Redis::own();
+    redis.run::<()>(&["HSET", "ns:connections", "a", "run 1"]);
+    redis.store().claim(&identity("a"), TTL).unwrap();
+    assert_eq!(redis.run::<i64>(&["EXISTS", "ns:connections"]), 0);
+}
+
+/// Settings of a user who may do `rules`.
+fn allowed(server: &RedisServer, rules: &[&str]) -> Settings {
+    let mut connection = server.connect(0);
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER").arg("u").arg("reset").arg("on").arg(">p").arg("~*").arg("&*").arg(rules);
+    user.query::<()>(&mut connection).unwrap();
+    let mut settings = Redis::shared().settings();
+    settings.tracking.address = Address::Tcp("127.0.0.1".into(), server.port());
+    settings.tracking.db = 0;
+    settings.tracking.username = Some("u".into());
+    settings.tracking.password = Some("p".into());
+    settings
+}
+
+#[test]
+fn a_server_that_does_not_tell_is_not_asked_for_more() {
+    let server = RedisServer::start(&[]);
+    for rules in [["+@all", "-client"].as_slice(), &["+@all", "-info"], &["+@all", "-client|list"]] {
+        let settings = allowed(&server, rules);
+        let mut store = Store::new(&settings, "test");
+        store.introduce();
+        assert!(store.claim(&identity("a"), TTL).unwrap(), "{rules:?}");
+        store.claim(&identity("b"), TTL).unwrap();
+        store.beat(&identity("a"), TTL, &[]).unwrap();
+        assert!(store.keeps_connection());
+        assert_eq!(store.look_at_connections(b"a").unwrap(), Sight::Refused, "{rules:?}");
+    }
+}
+
+/// What a server refuses for now must not be taken for something that it never tells.
+#[test]
+fn a_server_that_is_busy_is_asked_again() {
+    let mut redis = Redis::own();
+    let (mut own, _other) = (beating(&redis, "own"), beating(&redis, "other"));
+    let mut eye = introduced(&redis);
+    assert_eq!(silent(eye.look_at_connections(b"own").unwrap()), []);
+    redis.run::<()>(&["CONFIG", "SET", "busy-reply-threshold", "1"]);
+    let mut busy = redis.connect();
+    let script =
+        std::thread::spawn(move || redis::cmd("EVAL").arg("while true do end").arg(0).exec(&mut busy));
+    eventually("it is busy", || eye.look_at_connections(b"own").is_err_and(|e| e.message.contains("BUSY")));
+    assert!(own.keeps_connection());
+    assert!(introduced(&redis).look_at_connections(b"own").is_err());
+    redis.run::<()>(&["SCRIPT", "KILL"]);
+    assert!(script.join().unwrap().is_err());
+    assert_eq!(silent(eye.look_at_connections(b"own").unwrap()), []);
+}
+
+fn instance(redis: &Redis, name: &str, grace: Duration) -> Engine {
+    let settings = Settings {
+        instance_name: Some(name.into()),
+        // None expires, and no regular sweep comes, while the test lasts.
+        heartbeat_interval: Duration::from_secs(60),
+        heartbeat_ttl: Duration::from_secs(180),
+        death_grace: grace,
+        ..redis.settings()
+    };
+    let engine = Engine::start(settings);
+    engine.instance_id(DEADLINE).expect("an id is claimed");
+    engine
+}
+
+fn hold(engine: &Engine, jid: &str) {
+    let payload = format!(r#"{{"jid":"{jid}","queue":"q","args":[]}}"#);
+    let token = engine.track(jid.as_bytes(), b"q", payload.as_bytes());
+    let recorded = engine.recorded(token).expect("it is held");
+    assert_eq!(recorded.wait(Some(Instant::now() + DEADLINE)), Woken::Answered(()));
+}
+
+#[test]
+fn the_jobs_of_a_dead_instance_come_back_before_its_heartbeat_expires() {
+    let mut redis = Redis::own();
+    let _judge = instance(&redis, "judge", GRACE);
+    let victim = instance(&redis, "victim", GRACE);
+    hold(&victim, "j");
+    let died = Instant::now();
+    drop(victim);
+    redis.until(|redis| redis.queued("q") == 1);
+    assert!(died.elapsed() >= GRACE);
+    redis.until(|redis| redis.run::<Vec<String>>(&["HKEYS", "ns:connections"]) == ["judge"]);
+}
+
+/// Without a grace nothing is noted, so nobody can be judged by it.
+#[test]
+fn no_grace_no_fast_death() {
+    let mut redis = Redis::own();
+    let _judge = instance(&redis, "judge", GRACE);
+    let _off = instance(&redis, "off", Duration::ZERO);
+    let _late = instance(&redis, "late", Duration::from_secs(600));
+    redis.until(|redis| redis.run::<Vec<String>>(&["HKEYS", "ns:instances"]).len() == 3);
+    assert_eq!(redis.run::<Vec<String>>(&["HKEYS", "ns:connections"]), ["judge"]);
+}
+
+/// Only the victim's connection is cut: the judge sees everything, all the time.
+#[test]
+fn an_instance_whose_connection_is_cut_again_and_again_is_alive() {
+    let mut redis = Redis::own();
+    let judge = instance(&redis, "judge", GRACE);
+    let victim = instance(&redis, "victim", GRACE);
+    hold(&victim, "j");
+    let until = Instant::now() + 5 * GRACE;
+    let mut cuts = 0;
+    while Instant::now() < until {
+        let noted: String = redis.run(&["HGET", "ns:connections", "victim"]);
+        cuts += redis.run::<i64>(&["CLIENT", "KILL", "ID", noted.split_once(' ').unwrap().1]);
+        std::thread::sleep(GRACE / 4);
+        assert_eq!(redis.run::<i64>(&["EXISTS", "ns:instance:victim"]), 1, "{:?}", redis.dump());
+    }
+    assert!(cuts >= 5, "{cuts} cuts");
+    assert_eq!(redis.queued("q"), 0);
+    drop(victim);
+    redis.until(|redis| redis.queued("q") == 1);
+    drop(judge);
+}

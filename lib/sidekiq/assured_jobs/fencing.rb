@@ -1,0 +1,37 @@
+# frozen_string_literal: true
+
+module Sidekiq
+  module AssuredJobs
+    # Keeps an attempt whose lease is lost from leaving traces beside the newer one: its exception must not become a
+    # retry, which would be the same job a second time.
+    # @api private
+    module Fencing
+      module_function
+
+      # @param lease [Lease]
+      # @param job [Hash] parsed payload
+      # @yield the job
+      # @return [Object, nil] what the block returns
+      def guard(lease, job)
+        yield
+      rescue Exception => e # rubocop:disable Lint/RescueException -- Sidekiq stores retries for all of them
+        # A hard shutdown pushes nothing back for a lease that is lost.
+        raise if e.is_a?(Sidekiq::Shutdown) || !lease.lost_by_now?
+
+        AssuredJobs.logger.warn do
+          "AssuredJobs: job #{job["jid"]} (#{job["wrapped"] || job["class"]}) was given to another process and ended " \
+            "here with #{e.class}: #{e.message}; no retry is stored, the newer attempt counts"
+        end
+        nil
+      end
+
+      # For ActiveJob classes: `retry_on` would enqueue the job again.
+      module ActiveJob
+        # @api private
+        def rescue_with_handler(exception, *)
+          super unless assured_lease&.lost_by_now?
+        end
+      end
+    end
+  end
+end

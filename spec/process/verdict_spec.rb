@@ -1,0 +1,162 @@
+# frozen_string_literal: true
+
+# Processes and servers that are away for longer than the TTL: each has one outcome.
+RSpec.describe "A verdict" do
+  let(:ttl) { ServerHelpers::QUICK["ASSURED_JOBS_HEARTBEAT_TTL"].to_f }
+  let(:app) { File.expand_path("../support/lease_app.rb", __dir__) }
+
+  def start_app(args: ["-c", "2"], **options)
+    start_sidekiq(app:, args:, **options)
+  end
+
+  def tokens(key)
+    redis.hgetall("journal:token:#{key}").transform_values(&:to_i)
+  end
+
+  def lost
+    redis.hgetall("journal:lost").transform_values(&:to_i)
+  end
+
+  def failures
+    redis.get("stat:failed").to_i
+  end
+
+  # The job's process is stopped until another one has its job.
+  def give_away(job_class, key, *args, victim: start_app, **options)
+    jid = push(job_class, key, *args, **options)
+    wait_until("it runs") { started[key] == 1 }
+    other = start_app
+    victim.signal(:STOP)
+    wait_until("the other one has it", within: 20) { started[key] == 2 }
+    [jid, victim, other]
+  end
+
+  it "falls on a process that hangs for longer than the TTL, which learns of it and changes nothing any more" do
+    jid, victim, other = give_away("ZombieJob", "a", "finish")
+    victim.signal(:CONT)
+    wait_until("it learns of it") { lost == { "a" => 1 } }
+    expect(victim.log).to match(/declared dead; 1 running jobs/)
+    wait_until("the zombie's run is over") { victim.log.match?(/JID|jid=#{jid}.* done|INFO: done/) }
+    push("ZombieJob", "b", "finish")
+    wait_until("it works on") { started["b"] == 1 }
+
+    expect(in_flight.count(jid)).to eq(1)
+    expect(redis.get(key("job:#{jid}"))).to include(jid)
+    %w[a b].each { |key| redis.set("free:#{key}", 1) }
+    wait_until("both are finished") { finished == { "a" => 1, "b" => 1 } }
+    wait_until("nothing is in flight") { in_flight.empty? }
+    expect(tokens("a")).to eq("#{jid}:1" => 2)
+    expect(other.log).not_to match(/declared dead/)
+  end
+
+  [%w[checkpoint true], %w[raise true], %w[raise false]].each do |ending, fetch|
+    it "keeps a zombie that ends with an exception (#{ending}, assured fetch: #{fetch}) from storing a retry" do
+      victim = start_app(env: { "ASSURED_JOBS_FETCH" => fetch })
+      give_away("ZombieJob", "a", ending, victim:)
+      victim.signal(:CONT)
+      wait_until("it learns of it") { lost == { "a" => 1 } }
+      wait_until("its run is over") { victim.log.include?("no retry is stored") }
+      redis.set("free:a", 1)
+      wait_until("the newer attempt is finished") { finished == { "a" => 1 } }
+      wait_until("nothing is in flight") { in_flight.empty? }
+      # Then it writes down what it counted.
+      victim.signal(:TERM)
+      victim.wait_for_exit
+
+      expect(redis.zcard("retry")).to eq(0)
+      expect(failures).to eq(0)
+      expect(started).to eq("a" => 2)
+    end
+  end
+
+  it "is asked for when an exception comes before the next heartbeat" do
+    victim = start_app(args: ["-c", "1"], env: { "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "60",
+                                                 "ASSURED_JOBS_HEARTBEAT_TTL" => "180",
+                                                 "ASSURED_JOBS_DEATH_GRACE" => "0" })
+    push("BlindZombieJob", "a")
+    wait_until("it runs") { started["a"] == 1 }
+    redis.del(key("instance:#{registered.first}")) # as if it had expired
+    other = start_app
+    wait_until("the other one has it", within: 20) { started["a"] == 2 }
+    other.signal(:STOP)
+    redis.set("free:a", 1)
+    wait_until("its run is over") { victim.log.include?("no retry is stored") }
+    expect(lost).to be_empty
+    expect(redis.zcard("retry")).to eq(0)
+  end
+
+  it "is not the end of a job's retries" do
+    start_app(env: { "SPEC_POLL" => "0.5" })
+    jid = push("FlakyJob", "a")
+    wait_until("the retry is finished", within: 40) { finished == { "a" => 1 } }
+
+    expect(tokens("a")).to eq("#{jid}:1" => 1, "#{jid}:2" => 1)
+    expect(failures).to be <= 1
+  end
+
+  it "reaches ActiveJob classes, and retry_on makes no second job of a zombie" do
+    skip "activejob is not in the bundle" unless Gem.loaded_specs.key?("activejob")
+    env = { "SPEC_ACTIVE_JOB" => "1" }
+    wrapper = "ActiveJob::QueueAdapters::SidekiqAdapter::JobWrapper"
+    serialized = { "job_class" => "ZombieActiveJob", "job_id" => "aj", "queue_name" => "default",
+                   "arguments" => ["a"], "executions" => 0, "exception_executions" => {}, "locale" => "en" }
+    victim = start_app(env:)
+    jid = push(wrapper, serialized, "wrapped" => "ZombieActiveJob")
+    wait_until("it runs\n#{victim.log}") { started["a"] == 1 }
+    start_app(env:)
+    victim.signal(:STOP)
+    wait_until("the other one has it", within: 20) { started["a"] == 2 }
+    victim.signal(:CONT)
+    wait_until("its run is over") { victim.log.include?("no retry is stored") }
+    redis.set("free:a", 1)
+    wait_until("the newer attempt is finished") { finished == { "a" => 1 } }
+
+    expect(started).to eq("a" => 2)
+    expect(tokens("a")).to eq("#{jid}:1" => 2)
+    expect(redis.zcard("retry") + redis.zcard("schedule")).to eq(0)
+  end
+
+  it "falls on nobody when a whole machine pauses, all its processes at once" do
+    victim = start_app
+    push("ZombieJob", "a", "finish")
+    wait_until("it runs") { started["a"] == 1 }
+    other = start_app
+    [victim, other].each { |process| process.signal(:STOP) }
+    wait_until("no heartbeat is left", within: 10) { redis.keys(key("instance:*")).empty? }
+    [victim, other].each { |process| process.signal(:CONT) }
+    wait_until("all beat again") { redis.keys(key("instance:*")).size == 2 }
+    redis.set("free:a", 1)
+    wait_until("it is finished") { finished == { "a" => 1 } }
+
+    expect(started).to eq("a" => 1)
+    expect([victim, other].map(&:log).join).not_to match(/declared dead|recovered/)
+  end
+
+  context "with a Redis of its own" do
+    let(:server) { RedisServer.new }
+    let(:redis) { Redis.new(url: server.url) }
+
+    before { Sidekiq.redis = { url: server.url } }
+
+    after do
+      processes.each(&:kill)
+      server.remove
+    end
+
+    it "falls on nobody when Redis is away for longer than the TTL" do
+      both = Array.new(2) { start_app(url: server.url) }
+      push("ZombieJob", "a", "finish")
+      wait_until("it runs") { started["a"] == 1 }
+      Process.kill(:STOP, server.pid)
+      sleep 2 * ttl # the outage
+      Process.kill(:CONT, server.pid)
+      wait_until("all beat again") { redis.keys(key("instance:*")).size == 2 }
+      sleep ttl # in which nobody may be declared dead
+      redis.set("free:a", 1)
+      wait_until("it is finished") { finished == { "a" => 1 } }
+
+      expect(started).to eq("a" => 1)
+      expect(both.map(&:log).join).not_to match(/declared dead|recovered/)
+    end
+  end
+end
