@@ -15,6 +15,7 @@ pub mod heartbeat;
 pub mod identity;
 pub mod inspection;
 pub mod keys;
+pub mod password;
 pub mod payload;
 pub mod pipeline;
 pub mod pulse;

@@ -2,6 +2,7 @@
 
 require "securerandom"
 require "socket"
+require_relative "passwords"
 require_relative "redis_details"
 require_relative "version"
 
@@ -19,6 +20,7 @@ module Sidekiq
       # @raise [ConfigurationError]
       def of(configuration)
         configuration.validate!
+        passwords = Passwords.new
         durations(configuration).merge(
           namespace: configuration.namespace,
           instance_id: configuration.instance_id,
@@ -29,7 +31,8 @@ module Sidekiq
           auto_recovery: configuration.auto_recovery_enabled,
           client_middleware: Sidekiq.client_middleware.any?,
           integer_timestamps: INTEGER_TIMESTAMPS,
-          **redis(configuration.redis_options)
+          **redis(configuration.redis_options).transform_values { |details| passwords.resolve(details) },
+          passwords:
         )
       end
 

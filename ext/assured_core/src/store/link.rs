@@ -16,7 +16,12 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(details: &RedisDetails, role: &str) -> Self {
-        Self { details: details.clone(), name: format!("sidekiq-assured-jobs:{role}"), connection: None }
+        let ours = format!("sidekiq-assured-jobs:{role}");
+        let name = match &details.client_name {
+            Some(theirs) => format!("{theirs}:{ours}"),
+            None => ours,
+        };
+        Self { details: details.clone(), name, connection: None }
     }
 
     /// Runs a batch that may run twice: a connection that turns out to be dead is replaced and the batch sent
@@ -36,16 +41,15 @@ impl Link {
     /// scripts has run.
     pub(super) fn run_once(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
         let replies = self.send(doing, cmds)?;
-        let remedies =
-            || replies.iter().filter_map(|reply| server_error(doing, reply)).map(|error| error.remedy);
-        if remedies().any(|remedy| remedy == Remedy::LoadScripts) {
+        let errors = || replies.iter().filter_map(|reply| server_error(doing, reply));
+        if errors().any(|error| error.remedy == Remedy::LoadScripts) {
             let loads: Vec<_> = scripts::ALL.iter().map(|script| script.load()).collect();
             for reply in self.send("load scripts", &loads)? {
                 parse::<String>("load scripts", reply)?;
             }
             return self.send(doing, cmds);
         }
-        if remedies().any(|remedy| remedy == Remedy::Reconnect) {
+        if errors().any(|error| error.remedy == Remedy::Reconnect || error.wants_login()) {
             self.connection = None;
         }
         Ok(replies)
@@ -54,7 +58,7 @@ impl Link {
     pub(super) fn send(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(&self.details, &self.name)?,
+            None => Connection::open(&mut self.details, &self.name)?,
         };
         // Put back only after success: what failed in the middle of a batch cannot be trusted.
         let connection = self.connection.insert(connection);

@@ -1,0 +1,77 @@
+# frozen_string_literal: true
+
+require "fileutils"
+require "openssl"
+require "tmpdir"
+
+# A private authority and what it signs, in files of a directory of their own.
+class Certificates
+  HOUR = 3600
+
+  # @param subject [String] the authority's common name
+  def initialize(subject = "A private authority")
+    @dir = Dir.mktmpdir("assured-certificates")
+    @key = OpenSSL::PKey::EC.generate("prime256v1")
+    @certificate = build(subject, @key, issuer: nil, names: nil)
+    write("ca.pem", @certificate.to_pem)
+  end
+
+  def ca_file
+    File.join(@dir, "ca.pem")
+  end
+
+  # A directory as `openssl rehash` makes it.
+  def ca_path
+    path = File.join(@dir, "hashed")
+    unless File.exist?(path)
+      FileUtils.mkdir(path)
+      FileUtils.cp(ca_file, File.join(path, format("%08x.0", @certificate.subject.hash)))
+    end
+    path
+  end
+
+  # @param name [String] of the files
+  # @param names [String] who may bear the certificate
+  # @param from [Time] since when it is valid, for a day
+  # @param key [OpenSSL::PKey::PKey]
+  # @return [Array<String>] the files with the certificate and its key
+  def issue(name, names: "IP:127.0.0.1,IP:::1,DNS:localhost", from: Time.now - HOUR,
+            key: OpenSSL::PKey::RSA.new(2048))
+    certificate = build(name, key, issuer: @certificate, names:, from:)
+    [write("#{name}.pem", certificate.to_pem), write("#{name}.key", key.private_to_pem)]
+  end
+
+  def remove
+    FileUtils.remove_entry(@dir)
+  end
+
+  private
+
+  def write(name, text)
+    File.join(@dir, name).tap { |path| File.write(path, text) }
+  end
+
+  def build(subject, key, issuer:, names:, from: Time.now - HOUR)
+    certificate = OpenSSL::X509::Certificate.new
+    certificate.version = 2
+    certificate.serial = rand(1..1_000_000_000)
+    certificate.subject = OpenSSL::X509::Name.new([["CN", subject]])
+    certificate.issuer = (issuer || certificate).subject
+    certificate.public_key = key
+    certificate.not_before = from
+    certificate.not_after = from + (24 * HOUR)
+    extend(certificate, issuer || certificate, names)
+    certificate.sign(@key, OpenSSL::Digest.new("SHA256"))
+  end
+
+  def extend(certificate, issuer, names)
+    factory = OpenSSL::X509::ExtensionFactory.new(issuer, certificate)
+    extensions =
+      if names
+        [["basicConstraints", "CA:FALSE", true], ["subjectAltName", names, false]]
+      else
+        [["basicConstraints", "CA:TRUE", true], ["keyUsage", "keyCertSign", true]]
+      end
+    extensions.each { |extension| certificate.add_extension(factory.create_extension(*extension)) }
+  end
+end
