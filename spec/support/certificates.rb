@@ -8,6 +8,8 @@ require "tmpdir"
 class Certificates
   HOUR = 3600
 
+  attr_reader :certificate
+
   # @param subject [String] the authority's common name
   def initialize(subject = "A private authority")
     @dir = Dir.mktmpdir("assured-certificates")

@@ -1,11 +1,20 @@
 # frozen_string_literal: true
 
-# The same application, whose Redis is described by a Hash.
+# The same application, whose Redis is described by a Hash, and whose password for `redis_options` is in a file.
 
 require "json"
 require_relative "app"
 
-Sidekiq.configure_server do |config|
-  redis = JSON.parse(ENV.fetch("SPEC_REDIS"), symbolize_names: true)
-  config.redis = redis
+if ENV["SPEC_REDIS"]
+  Sidekiq.configure_server { |config| config.redis = JSON.parse(ENV["SPEC_REDIS"], symbolize_names: true) }
+end
+
+if ENV["SPEC_PASSWORD_FILE"]
+  Sidekiq::AssuredJobs.configure do |config|
+    password = lambda { |user|
+      File.write("#{ENV["SPEC_PASSWORD_FILE"]}.asked", "#{user}\n", mode: "a")
+      File.read(ENV["SPEC_PASSWORD_FILE"])
+    }
+    config.redis_options = { url: ENV.fetch("SPEC_TRACKING_URL"), username: "app", password: }
+  end
 end

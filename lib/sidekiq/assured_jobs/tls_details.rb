@@ -13,7 +13,7 @@ module Sidekiq
       # Names of versions, without TLS and v before and points between.
       NAMES = { "1" => 10, "1_0" => 10, "1_1" => 11, "1_2" => 12, "1_3" => 13 }.freeze
       # Values of `ssl_version` that mean any version, none included.
-      ANY = ["", *%w[TLS TLS_client SSLv23 SSLv23_client]].freeze
+      ANY = ["", "TLS", "TLS_client", "SSLv23", "SSLv23_client"].freeze
       # What can be said to each option that is refused.
       ADVICE = Hash.new("the engine has no such option").merge(
         cert_store: "name the authorities by ca_file or ca_path",
