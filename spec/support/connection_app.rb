@@ -18,3 +18,14 @@ if ENV["SPEC_PASSWORD_FILE"]
     config.redis_options = { url: ENV.fetch("SPEC_TRACKING_URL"), username: "app", password: }
   end
 end
+
+# Writes into a file that it ran: a failover may lose what was written to Redis last.
+class FailoverJob
+  include Sidekiq::Job
+  include Sidekiq::AssuredJobs::Worker
+
+  def perform(path, number, seconds)
+    sleep seconds
+    File.open(path, "a") { |file| file.write("#{number}\n") }
+  end
+end
