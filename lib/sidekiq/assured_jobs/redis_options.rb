@@ -60,6 +60,8 @@ module Sidekiq
         options = checked(options)
         refuse(:connector, "is not known to redis-client") if options[:connector]
         options[:ssl] = true if options.delete(:scheme) == "rediss"
+        # As redis-rb has it.
+        options[:url] ||= ENV.fetch("REDIS_URL", nil) unless (options.keys & %i[host path sentinels]).any?
         options[:sentinels] ? sentinel_config(options) : ::RedisClient.config(**options)
       rescue ArgumentError, TypeError, URI::Error => e
         raise ConfigurationError, "redis_options: #{e.message}"
