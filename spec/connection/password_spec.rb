@@ -101,6 +101,8 @@ RSpec.describe "A password", :connection do
     end
 
     it "does not keep a process whose interpreter is busy from beating on a new connection" do
+      first = beat
+      wait_until("the last answer is not fresh any more") { beat > first + 1.5 }
       push("LockHoldingJob", "busy", 4, 300)
       wait_until("it holds the lock") { started.key?("busy") && redis.exists?("control:beat") }
       wait_until("no Ruby thread runs") { !redis.exists?("control:beat") }
