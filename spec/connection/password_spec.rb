@@ -101,6 +101,8 @@ RSpec.describe "A password", :connection do
     end
 
     it "does not keep a process whose interpreter is busy from beating on a new connection" do
+      push("AssuredJob", "first", 0)
+      wait_until("all threads are connected") { finished.key?("first") }
       first = beat
       wait_until("the last answer is not fresh any more") { beat > first + 1.5 }
       push("LockHoldingJob", "busy", 4, 300)
