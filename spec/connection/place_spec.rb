@@ -79,6 +79,22 @@ RSpec.describe "Where a connection goes", :connection do
     mute&.close
   end
 
+  it "is asked for anew when the server has become a replica, which refuses to write" do
+    with_server do |server, admin|
+      heartbeat = lambda do
+        admin.client(:list).find { |client| client["name"] == "sidekiq-assured-jobs:heartbeat" }&.fetch("id")
+      end
+      start_sidekiq(env: { "ASSURED_JOBS_REDIS_OPTIONS" => JSON.generate(url: server.url) })
+      before = heartbeat.call
+      admin.replicaof("127.0.0.1", free_port)
+      wait_until("it connects anew") { ![nil, before].include?(heartbeat.call) }
+      admin.replicaof("no", "one")
+      instance = admin.hkeys(key("instances")).first
+      beat = admin.get(key("instance:#{instance}"))
+      wait_until("it beats") { ![nil, beat].include?(admin.get(key("instance:#{instance}"))) }
+    end
+  end
+
   it "shows its own name and the application's in CLIENT LIST, but not the one that Sidekiq makes up" do
     start_connected({ url: redis_server.url, id: "billing" })
     wait_until("all threads are connected") do

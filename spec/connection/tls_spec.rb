@@ -67,6 +67,20 @@ RSpec.describe "A connection with TLS", :connection do
     end
   end
 
+  it "is made to a server whose certificate has signed itself, where that very one is trusted" do
+    cert, key = authority.issue_own
+    with_server(cert, key) do |port|
+      url = "rediss://127.0.0.1:#{port}"
+      expect(look(url:, ssl_params: { ca_file: cert })).to eq(0)
+      expect { look(url:, ssl_params: { ca_file: authority.ca_file }) }.to fail_to_connect(/certificate/)
+      expect { look(host: "localhost", port:, ssl: true, ssl_params: { ca_file: cert }) }.to fail_to_connect(/name/)
+    end
+    cert, key = authority.issue_own(from: Time.now - (48 * Certificates::HOUR))
+    with_server(cert, key) do |port|
+      expect { look(url: "rediss://127.0.0.1:#{port}", ssl_params: { ca_file: cert }) }.to fail_to_connect(/expired/)
+    end
+  end
+
   it "shows a certificate where the server requires one" do
     cert, key = authority.issue("client", key: OpenSSL::PKey::EC.generate("prime256v1"))
     with_usual_server(clients: "yes") do |port|

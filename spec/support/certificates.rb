@@ -22,6 +22,13 @@ class Certificates
     File.join(@dir, "ca.pem")
   end
 
+  # @param names [String] who may bear the certificate that the authority gives itself
+  # @return [Array<String>] the files with it and its key
+  def issue_own(names: "IP:127.0.0.1", from: Time.now - HOUR)
+    certificate = build("itself", @key, issuer: nil, names:, from:, authority: true)
+    [write("own.pem", certificate.to_pem), write("own.key", @key.private_to_pem)]
+  end
+
   # A directory as `openssl rehash` makes it.
   def ca_path
     path = File.join(@dir, "hashed")
@@ -53,7 +60,7 @@ class Certificates
     File.join(@dir, name).tap { |path| File.write(path, text) }
   end
 
-  def build(subject, key, issuer:, names:, from: Time.now - HOUR)
+  def build(subject, key, issuer:, names:, authority: names.nil?, from: Time.now - HOUR) # rubocop:disable Metrics/ParameterLists
     certificate = OpenSSL::X509::Certificate.new
     certificate.version = 2
     certificate.serial = rand(1..1_000_000_000)
@@ -62,18 +69,9 @@ class Certificates
     certificate.public_key = key
     certificate.not_before = from
     certificate.not_after = from + (24 * HOUR)
-    extend(certificate, issuer || certificate, names)
+    extensions = { "basicConstraints" => "CA:#{authority}", "subjectAltName" => names }.compact
+    factory = OpenSSL::X509::ExtensionFactory.new(issuer || certificate, certificate)
+    extensions.each { |name, value| certificate.add_extension(factory.create_extension(name, value)) }
     certificate.sign(@key, OpenSSL::Digest.new("SHA256"))
-  end
-
-  def extend(certificate, issuer, names)
-    factory = OpenSSL::X509::ExtensionFactory.new(issuer, certificate)
-    extensions =
-      if names
-        [["basicConstraints", "CA:FALSE", true], ["subjectAltName", names, false]]
-      else
-        [["basicConstraints", "CA:TRUE", true], ["keyUsage", "keyCertSign", true]]
-      end
-    extensions.each { |extension| certificate.add_extension(factory.create_extension(*extension)) }
   end
 end

@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     SupportedProtocolVersion,
@@ -74,7 +75,7 @@ fn certificates(pem: &Pem) -> io::Result<Vec<CertificateDer<'static>>> {
 }
 
 /// The authorities that are trusted. As in OpenSSL, those of the system are where none is named.
-fn roots(tls: &Tls) -> io::Result<RootCertStore> {
+fn roots(tls: &Tls) -> io::Result<(RootCertStore, Vec<CertificateDer<'static>>)> {
     let file = tls.ca_file.as_deref().map(Path::new);
     let path = tls.ca_path.as_deref().map(Path::new);
     let CertificateResult { certs, errors, .. } = match (file, path) {
@@ -83,12 +84,12 @@ fn roots(tls: &Tls) -> io::Result<RootCertStore> {
     };
     let mut roots = RootCertStore::empty();
     // One that rustls cannot use is of no harm as long as another one signed the server's.
-    let (usable, _) = roots.add_parsable_certificates(certs);
+    let (usable, _) = roots.add_parsable_certificates(certs.iter().cloned());
     if usable == 0 {
         let why = errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
         return Err(unusable(format!("no certificate of an authority can be read: {why}")));
     }
-    Ok(roots)
+    Ok((roots, certs))
 }
 
 /// The usual verification, less what the settings waive.
@@ -97,20 +98,30 @@ struct Verifier {
     provider: Arc<CryptoProvider>,
     /// None: any certificate will do.
     inner: Option<Arc<WebPkiServerVerifier>>,
+    trusted: Vec<CertificateDer<'static>>,
     name: bool,
 }
 
 impl Verifier {
     fn new(tls: &Tls, provider: Arc<CryptoProvider>) -> io::Result<Self> {
-        let inner = match tls.verify {
-            Verify::Nothing => None,
-            Verify::Certificate | Verify::CertificateAndName => Some(
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots(tls)?), Arc::clone(&provider))
-                    .build()
-                    .map_err(|error| unusable(error.to_string()))?,
-            ),
-        };
-        Ok(Self { provider, inner, name: tls.verify == Verify::CertificateAndName })
+        if tls.verify == Verify::Nothing {
+            return Ok(Self { provider, inner: None, trusted: Vec::new(), name: false });
+        }
+        let (roots, trusted) = roots(tls)?;
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(Self { provider, inner: Some(inner), trusted, name: tls.verify == Verify::CertificateAndName })
+    }
+}
+
+/// Whether all that speaks against a certificate is that it is an authority's. Its dates come first.
+fn is_authority(error: &Error) -> bool {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(cause)) => {
+            format!("{cause:?}").contains("CaUsedAsEndEntity")
+        }
+        _ => false,
     }
 }
 
@@ -124,8 +135,16 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let Some(inner) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
+        let verdict = match inner.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            // One that signed itself, and that is trusted by itself. OpenSSL takes it, too.
+            Err(error) if is_authority(&error) && self.trusted.iter().any(|one| one == certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+                    .map(|()| ServerCertVerified::assertion())
+            }
+            verdict => verdict,
+        };
         // The name is looked at last, after all that makes a certificate valid.
-        match inner.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+        match verdict {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.name => Ok(ServerCertVerified::assertion()),
