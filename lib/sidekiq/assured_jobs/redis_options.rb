@@ -7,10 +7,12 @@ module Sidekiq
   module AssuredJobs
     # The setting `redis_options`, in the spelling of redis-rb or of redis-client, whichever of the two there is.
     module RedisOptions
-      # Options of both clients, and of Sidekiq's pool, that have nothing to say to the engine.
-      WITHOUT_EFFECT = %i[size pool_timeout pool_name logger reconnect_attempts reconnect_delay reconnect_delay_max
-                          inherit_socket tcp_keepalive protocol idle_timeout circuit_breaker custom driver_info
-                          thread_safe].freeze
+      # Options that redis-client does not know: redis-rb's, and those of Sidekiq's pool.
+      FOREIGN = %i[size pool_timeout pool_name logger reconnect_delay reconnect_delay_max tcp_keepalive
+                   thread_safe].freeze
+      # Options that matter to Ruby's own connection alone.
+      WITHOUT_EFFECT = %i[reconnect_attempts inherit_socket protocol idle_timeout circuit_breaker custom
+                          driver_info].freeze
       # All others.
       KNOWN = %i[url scheme host port path timeout connect_timeout read_timeout write_timeout network_timeout username
                  password db driver id ssl ssl_params sentinels name role sentinel_username sentinel_password
@@ -57,7 +59,7 @@ module Sidekiq
       # @return [RedisClient::Config, RedisClient::SentinelConfig]
       # @raise [ConfigurationError]
       def redis_client_config(options)
-        options = checked(options)
+        options = checked(options).except(*FOREIGN)
         refuse(:connector, "is not known to redis-client") if options[:connector]
         options[:ssl] = true if options.delete(:scheme) == "rediss"
         # As redis-rb has it.
@@ -81,9 +83,8 @@ module Sidekiq
         options = options.transform_keys(&:to_sym)
         options.each_key do |name|
           refuse(name, "is not supported: #{REFUSED[name]}") if REFUSED.key?(name)
-          refuse(name, "is not known") unless KNOWN.include?(name) || WITHOUT_EFFECT.include?(name)
+          refuse(name, "is not known") unless [KNOWN, WITHOUT_EFFECT, FOREIGN].any? { _1.include?(name) }
         end
-        options = options.except(*WITHOUT_EFFECT)
         timeout = options.delete(:network_timeout)
         timeout ? { timeout:, **options } : options
       end
