@@ -48,6 +48,13 @@ RSpec.describe "A password", :connection do
     expect { look(url: server.url) }.to fail_to_connect(/NOAUTH|unauthenticated/)
   end
 
+  it "is there for Ruby's own connection, too, when a callable gives it" do
+    set_user("right")
+    options = { url: server.url, username: "app", password: ->(name) { { "app" => "right" }[name] } }
+    expect(ping(options)).to eq("PONG")
+    expect(look(options)).to eq(0)
+  end
+
   it "is not in what people read" do
     set_user("right")
     log = spawn_sidekiq(app: Connections::APP, env: {

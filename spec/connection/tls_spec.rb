@@ -90,6 +90,7 @@ RSpec.describe "A connection with TLS", :connection do
       objects = { cert: OpenSSL::X509::Certificate.new(File.read(cert)), key: OpenSSL::PKey.read(File.read(key)) }
       [{ cert:, key: }, { cert: File.read(cert), key: File.read(key) }, objects].each do |pair|
         expect(look(**options, ssl_params: { **params, **pair })).to eq(0)
+        expect(ping({ **options, ssl_params: { **params, **pair } })).to eq("PONG")
       end
     end
   end

@@ -27,6 +27,17 @@ module Connections
     settings(options).fetch(:tracking)
   end
 
+  # @param options [Hash] redis_options
+  # @return [String] what Ruby's own connection to the same place answers to PING
+  def ping(options)
+    before = Sidekiq::AssuredJobs.configuration
+    Sidekiq::AssuredJobs.instance_variable_set(:@configuration, before.dup)
+    Sidekiq::AssuredJobs.redis_options = options
+    Sidekiq::AssuredJobs.redis_sync(&:ping)
+  ensure
+    Sidekiq::AssuredJobs.instance_variable_set(:@configuration, before)
+  end
+
   def fail_to_connect(message)
     raise_error(Sidekiq::AssuredJobs::ConnectionError, message)
   end
