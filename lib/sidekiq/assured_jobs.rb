@@ -86,7 +86,9 @@ module Sidekiq
       def reenqueue_orphans!
         return running_engine.sweep.first if running_engine
 
-        visitor = Native::Engine.visit(EngineSettings.of(configuration))
+        settings = EngineSettings.of(configuration)
+        visitor = Native::Engine.visit(settings)
+        settings[:passwords].serve(visitor)
         events = EventLoop.new(visitor, -> { logger })
         begin
           visitor.sweep.first
@@ -103,7 +105,7 @@ module Sidekiq
       def redis_sync(&)
         return Sidekiq.redis(&) unless redis_options
 
-        connection = ::Redis.new(redis_options)
+        connection = RedisOptions.usable_redis(redis_options)
         begin
           yield connection
         ensure

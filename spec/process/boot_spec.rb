@@ -43,7 +43,7 @@ RSpec.describe "A process that boots" do
     "an empty namespace" => [{ "ASSURED_JOBS_NS" => "" }, /ASSURED_JOBS_NS is ""/],
     "a TTL below the interval" => [{ "ASSURED_JOBS_HEARTBEAT_TTL" => "0.1" }, /ASSURED_JOBS_HEARTBEAT_TTL is 0.1/],
     "a Redis option that cannot be honoured" =>
-      [{ "ASSURED_JOBS_REDIS_OPTIONS" => '{"url":"rediss://127.0.0.1"}' }, /redis_options: ssl is not supported/]
+      [{ "ASSURED_JOBS_REDIS_OPTIONS" => '{"nodes":["redis://127.0.0.1"]}' }, /redis_options: nodes is not supported/]
   }.each do |what, (env, message)|
     it "ends with a ConfigurationError given #{what}" do
       process = spawn_sidekiq(env:)

@@ -200,8 +200,6 @@ RSpec.describe Sidekiq::AssuredJobs do
   end
 
   {
-    "ssl" => { url: "rediss://127.0.0.1" },
-    "sentinels" => { url: "redis://mymaster", sentinels: [{ host: "127.0.0.1", port: 1 }] },
     "cluster" => { cluster: ["redis://127.0.0.1:1"] },
     "nodes" => { nodes: ["redis://127.0.0.1:1"] }
   }.each do |option, options|

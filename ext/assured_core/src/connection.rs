@@ -1,35 +1,148 @@
 //! One socket to Redis: opens it, sends a batch, reads the replies.
 
-use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, Value};
+mod sentinel;
+mod socket;
+mod tls;
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, Parser, RedisError, Value};
+
+use crate::Bytes;
 use crate::error::{Error, Remedy, Result};
-use crate::settings::{Address, RedisDetails};
+use crate::password::Password;
+use crate::settings::{Address, RedisDetails, Tls};
+use socket::Stream;
 
 /// An open connection.
 pub struct Connection {
-    inner: redis::Connection,
+    stream: Stream,
+    parser: Parser,
+}
+
+/// Who logs in.
+#[derive(Clone, Copy)]
+struct Login<'a> {
+    username: Option<&'a str>,
+    password: Option<&'a Password>,
+    /// Whether a password that the user of this name does not have may be the default user's.
+    or_default_user: bool,
 }
 
 impl Connection {
-    /// Connects, authenticates and selects the database, and names the connection for `CLIENT LIST`.
+    /// Connects, authenticates and selects the database, and names the connection for `CLIENT LIST`. Where
+    /// sentinels tell which server to take, they are asked each time, and the one that answered is the first
+    /// to be asked the next time.
     ///
     /// # Errors
-    /// [`Remedy::TellUser`] where the server rejects the credentials, else [`Remedy::Reconnect`] or
+    /// [`Remedy::TellUser`] where one side rejects the credentials of the other, else [`Remedy::Reconnect`] or
     /// [`Remedy::Wait`].
-    pub fn open(details: &RedisDetails, name: &str) -> Result<Self> {
-        let failed = |error: redis::RedisError| {
-            let mut error = Error::io("connect", &error);
-            error.message = format!("{} ({})", error.message, describe(&details.address));
-            error
+    pub fn open(details: &mut RedisDetails, name: &str) -> Result<Self> {
+        let limit = details.connect_timeout;
+        let tls = details.tls.as_ref();
+        let by_sentinel = matches!(details.address, Address::Sentinel(_));
+        let place = match &mut details.address {
+            Address::Sentinel(sentinels) => {
+                let (host, port) = sentinel::master(sentinels, limit)?;
+                Address::Tcp(host, port)
+            }
+            place => place.clone(),
         };
-        let client = Client::open(info(details).map_err(failed)?).map_err(failed)?;
-        let mut inner = client.get_connection_with_timeout(details.connect_timeout).map_err(failed)?;
-        // The crate clears both timeouts after connecting, and then would wait for ever.
-        inner.set_read_timeout(Some(details.read_timeout)).map_err(failed)?;
-        inner.set_write_timeout(Some(details.write_timeout)).map_err(failed)?;
-        // An ACL may forbid CLIENT; the name is a courtesy to whoever reads CLIENT LIST.
-        let _ = redis::cmd("CLIENT").arg("SETNAME").arg(name).query::<()>(&mut inner);
-        Ok(Self { inner })
+        let greeted = Self::connect(&place, tls, limit).and_then(|mut connection| {
+            let login = Login {
+                username: details.username.as_deref(),
+                password: details.password.as_ref(),
+                or_default_user: details.username_optional,
+            };
+            connection.log_in(login, limit)?;
+            connection.greet(details.db, name, by_sentinel)?;
+            connection.stream.settle(details.read_timeout, details.write_timeout).map_err(connecting)?;
+            Ok(connection)
+        });
+        greeted
+            .map_err(|error| Error { message: format!("{} ({})", error.message, describe(&place)), ..error })
+    }
+
+    fn connect(place: &Address, tls: Option<&Tls>, limit: Duration) -> Result<Self> {
+        let deadline = Instant::now() + limit;
+        let stream = match place {
+            Address::Tcp(host, port) => Stream::tcp(host, *port, tls, deadline),
+            Address::Unix(path) => Stream::unix(path, deadline),
+            Address::Sentinel(_) => unreachable!("sentinels have been asked for the place"),
+        };
+        Ok(Self { stream: stream.map_err(connecting)?, parser: Parser::new() })
+    }
+
+    /// Takes the password that was right the last time; only one that is refused is asked for anew. So nobody
+    /// waits for Ruby whose password is still right.
+    fn log_in(&mut self, login: Login<'_>, limit: Duration) -> Result<()> {
+        let Some(password) = login.password else { return Ok(()) };
+        let mut known = password.latest();
+        let refusal = match self.authenticate(login, known.value.as_ref()) {
+            Err(error) if error.wants_login() => error,
+            outcome => return outcome,
+        };
+        known = match password.newer(&known, Instant::now() + limit) {
+            Some(newer) => newer,
+            None => return Err(refusal),
+        };
+        self.stream.extend(Instant::now() + limit);
+        self.authenticate(login, known.value.as_ref())
+    }
+
+    fn authenticate(&mut self, login: Login<'_>, password: Option<&Bytes>) -> Result<()> {
+        let Some(password) = password else {
+            return Err(Error::no_login("nothing is known of the password: the callable has not answered"));
+        };
+        let auth = |username: Option<&str>| {
+            let mut auth = redis::cmd("AUTH");
+            auth.arg(username).arg(password);
+            auth
+        };
+        match (self.ask(auth(login.username)), login.username) {
+            (Err(error), Some(_)) if login.or_default_user && error.wants_login() => {
+                self.ask(auth(None)).map_err(|_| error)
+            }
+            (outcome, _) => outcome,
+        }
+        .map(drop)
+        // Whatever the words, a server that refuses AUTH will do so again.
+        .map_err(|error| match error.remedy {
+            Remedy::Wait => Error { remedy: Remedy::TellUser, ..error },
+            _ => error,
+        })
+    }
+
+    fn greet(&mut self, db: i64, name: &str, must_be_master: bool) -> Result<()> {
+        if db != 0 {
+            let mut select = redis::cmd("SELECT");
+            select.arg(db);
+            self.ask(select)?;
+        }
+        let mut cmds = vec![redis::cmd("CLIENT")];
+        cmds[0].arg("SETNAME").arg(name);
+        if must_be_master {
+            cmds.push(redis::cmd("ROLE"));
+        }
+        // An ACL may forbid both: the name is a courtesy to whoever reads CLIENT LIST, and a replica refuses the
+        // first command that writes.
+        match self.batch("connect", &cmds)?.get(1).and_then(sentinel::role) {
+            Some(role) if role != "master" => {
+                let message = format!("this server is a {role}, though a sentinel calls it the master");
+                Err(Error { doing: "connect", remedy: Remedy::Reconnect, message })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One command of the handshake.
+    fn ask(&mut self, command: Cmd) -> Result<Value> {
+        let reply = self.batch("connect", &[command])?.pop();
+        match reply.ok_or_else(|| Error::reply("connect", "none"))? {
+            Value::ServerError(error) => Err(Error::server("connect", &error)),
+            value => Ok(value),
+        }
     }
 
     /// Sends all commands at once and reads their replies. An error reply of the server is a value
@@ -39,34 +152,28 @@ impl Connection {
     /// When the connection fails; then nobody knows which commands were executed, and the connection
     /// must not be used again.
     pub fn batch(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
-        let failed = |error: redis::RedisError| Error::io(doing, &error);
+        let failed = |error: RedisError| {
+            let error = Error::io(doing, &error);
+            // A server with TLS 1.3 refuses a client certificate only after the handshake.
+            let remedy =
+                if error.message.contains("fatal alert") { Remedy::TellUser } else { Remedy::Reconnect };
+            Error { remedy, ..error }
+        };
         let mut bytes = Vec::new();
         for cmd in cmds {
             cmd.write_packed_command(&mut bytes);
         }
-        self.inner.send_packed_command(&bytes).map_err(failed)?;
-        // Stops at the first failure: the crate's own pipeline would wait one timeout per reply.
-        cmds.iter()
-            .map(|_| self.inner.recv_response())
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|error| Error { remedy: Remedy::Reconnect, ..failed(error) })
+        self.stream.write_all(&bytes).and_then(|()| self.stream.flush()).map_err(|e| failed(e.into()))?;
+        // Stops at the first failure: one timeout for each reply would add up.
+        cmds.iter().map(|_| self.parser.parse_value(&mut self.stream).map_err(failed)).collect()
     }
 }
 
-fn info(details: &RedisDetails) -> redis::RedisResult<ConnectionInfo> {
-    let address = match &details.address {
-        Address::Tcp(host, port) => ConnectionAddr::Tcp(host.clone(), *port),
-        Address::Unix(path) => ConnectionAddr::Unix(path.into()),
-    };
-    // CLIENT SETINFO costs two more replies, each with a timeout of its own.
-    let mut redis = RedisConnectionInfo::default().set_db(details.db).set_skip_set_lib_name();
-    if let Some(username) = &details.username {
-        redis = redis.set_username(username);
-    }
-    if let Some(password) = &details.password {
-        redis = redis.set_password(password);
-    }
-    Ok(address.into_connection_info()?.set_redis_settings(redis))
+fn connecting(error: std::io::Error) -> Error {
+    // Nothing that certificates or settings of TLS forbid gets better by itself.
+    let permanent = tls::is_refusal(&error);
+    let remedy = if permanent { Remedy::TellUser } else { Remedy::Reconnect };
+    Error { doing: "connect", remedy, message: error.to_string() }
 }
 
 /// How an address reads in a log line.
@@ -75,5 +182,6 @@ fn describe(address: &Address) -> String {
         Address::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
         Address::Tcp(host, port) => format!("{host}:{port}"),
         Address::Unix(path) => path.clone(),
+        Address::Sentinel(sentinels) => format!("sentinels of {}", sentinels.master),
     }
 }

@@ -10,6 +10,7 @@ use crate::events::Events;
 use crate::fetch::{DueRequest, Job, Queues, Request};
 use crate::heartbeat::{Checkups, Farewell, Heartbeat, Outage};
 use crate::identity::{Candidates, SharedIdentity};
+use crate::password::Passwords;
 use crate::payload;
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
@@ -282,6 +283,11 @@ impl Engine {
         &self.events
     }
 
+    /// Questions for passwords, and where their answers go.
+    pub fn passwords(&self) -> &Passwords {
+        &self.settings.passwords
+    }
+
     /// How many jobs are in flight.
     pub fn in_flight(&self) -> usize {
         self.registry.len()
@@ -316,6 +322,7 @@ impl Engine {
         self.pipeline.idle().stop();
         self.pipeline.stop();
         self.events.close();
+        self.settings.passwords.close();
     }
 }
 

@@ -33,6 +33,9 @@ pub enum Remedy {
 /// Result of something done with Redis.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What a server that wants a password says to a command with many arguments.
+const MANY_ARGUMENTS: &str = "unauthenticated";
+
 impl Error {
     /// An error of the connection itself.
     pub fn io(doing: &'static str, error: &redis::RedisError) -> Self {
@@ -54,12 +57,26 @@ impl Error {
             Some(details) => format!("{} {details}", error.code()),
             None => error.code().to_owned(),
         };
-        // What a server that wants a password says to a command with many arguments.
-        let remedy = match message.contains("unauthenticated") {
-            true => Remedy::TellUser,
-            false => Self::remedy_for(error.code()),
+        let remedy = if message.contains(MANY_ARGUMENTS) {
+            Remedy::TellUser
+        } else if message.contains("-READONLY") {
+            // A script met it, and Redis 6 reports that as an error of the script.
+            Remedy::Reconnect
+        } else {
+            Self::remedy_for(error.code())
         };
         Self { doing, remedy, message }
+    }
+
+    /// Credentials that cannot even be sent.
+    pub fn no_login(message: &str) -> Self {
+        Self { doing: "connect", remedy: Remedy::TellUser, message: format!("NOAUTH {message}") }
+    }
+
+    /// Whether the server does not know who we are: other credentials may help.
+    pub fn wants_login(&self) -> bool {
+        ["NOAUTH", "WRONGPASS"].iter().any(|code| self.message.starts_with(code))
+            || self.message.contains(MANY_ARGUMENTS)
     }
 
     /// A reply of a shape that no Redis sends to this command.
@@ -72,7 +89,7 @@ impl Error {
             "NOSCRIPT" => Remedy::LoadScripts,
             "TAKEN" => Remedy::Reclaim,
             // The master may have moved: a new connection asks for it again.
-            "READONLY" | "UNBLOCKED" => Remedy::Reconnect,
+            "READONLY" | "MASTERDOWN" | "UNBLOCKED" => Remedy::Reconnect,
             "NOAUTH" | "WRONGPASS" | "NOPERM" | "EXECABORT" => Remedy::TellUser,
             _ => Remedy::Wait,
         }

@@ -19,6 +19,7 @@ pub mod keys;
 pub mod obituary;
 #[cfg(debug_assertions)]
 pub mod panics;
+pub mod password;
 pub mod payload;
 pub mod pipeline;
 pub mod pulse;

@@ -1,6 +1,9 @@
 //! What the engine is told at start. Ruby fills in every field; there are no defaults here.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::password::{Password, Passwords};
 
 /// Everything an engine needs to know.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Settings {
     pub tracking: RedisDetails,
     /// The Redis that holds the queues, when it is another one.
     pub queues: Option<RedisDetails>,
+    /// The passwords in these details that Ruby is asked for.
+    pub passwords: Arc<Passwords>,
 }
 
 /// Bounds of Sidekiq's Dead set, as Sidekiq's own configuration has them.
@@ -79,26 +84,104 @@ pub enum Timestamps {
 }
 
 /// Where a Redis is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Address {
     /// Host name or IP address (without brackets), and port.
     Tcp(String, u16),
     /// Path of a unix socket.
     Unix(String),
+    /// Wherever sentinels say.
+    Sentinel(Sentinels),
+}
+
+/// Sentinels that know where a master is.
+#[derive(Clone, Debug)]
+pub struct Sentinels {
+    /// Name of the master.
+    pub master: String,
+    /// Whom to ask, in this order.
+    pub servers: Vec<Sentinel>,
+}
+
+/// One sentinel.
+#[derive(Clone, Debug)]
+pub struct Sentinel {
+    /// Host name or IP address (without brackets).
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// ACL user, if any.
+    pub username: Option<String>,
+    /// Password, if any.
+    pub password: Option<Password>,
+    /// How it is spoken to, unless in plain text.
+    pub tls: Option<Tls>,
+}
+
+/// How TLS is spoken.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// File with certificates of authorities.
+    pub ca_file: Option<String>,
+    /// Directory with certificates of authorities, as `openssl rehash` names them. With neither, the system's.
+    pub ca_path: Option<String>,
+    /// The client's certificate, with those that stand between it and its authority, and its key.
+    pub client: Option<(Pem, Pem)>,
+    /// What the server has to prove.
+    pub verify: Verify,
+    /// Lowest version: 12 or 13.
+    pub min_version: u8,
+    /// Highest version: 12 or 13.
+    pub max_version: u8,
+}
+
+/// Certificates or a key.
+#[derive(Clone)]
+pub enum Pem {
+    /// The text itself.
+    Text(String),
+    /// A file, read at each connection.
+    File(String),
+}
+
+impl std::fmt::Debug for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(_) => f.write_str("Text"),
+            Self::File(path) => write!(f, "File({path})"),
+        }
+    }
+}
+
+/// What a server has to prove by its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Nothing: whoever answers is believed.
+    Nothing,
+    /// That an authority that is trusted knows it.
+    Certificate,
+    /// That it bears the name it was called by, besides.
+    CertificateAndName,
 }
 
 /// The fields of a Redis connection, as Sidekiq's own client object has them. Fields and no URL:
 /// URL parsers differ in what they decode.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct RedisDetails {
     /// Where the server is.
     pub address: Address,
+    /// How it is spoken to, unless in plain text.
+    pub tls: Option<Tls>,
     /// Database number.
     pub db: i64,
     /// ACL user, if any.
     pub username: Option<String>,
+    /// Whether a password that is not this user's may be the default user's, as redis-rb 4 has it.
+    pub username_optional: bool,
     /// Password, if any.
-    pub password: Option<String>,
+    pub password: Option<Password>,
+    /// What the application calls its connections, if anything.
+    pub client_name: Option<String>,
     /// Limit for connecting, handshake included.
     pub connect_timeout: Duration,
     /// Limit for one reply.

@@ -5,6 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine;
+use assured_core::password::Password;
 use assured_core::settings::{Address, Settings};
 use assured_core::store::{Sight, Silence, Store};
 use assured_core::waiter::Woken;
@@ -153,7 +154,7 @@ fn allowed(server: &RedisServer, rules: &[&str]) -> Settings {
     settings.tracking.address = Address::Tcp("127.0.0.1".into(), server.port());
     settings.tracking.db = 0;
     settings.tracking.username = Some("u".into());
-    settings.tracking.password = Some("p".into());
+    settings.tracking.password = Some(Password::Fixed("p".into()));
     settings
 }
 

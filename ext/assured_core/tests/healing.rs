@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use assured_core::error::Remedy;
+use assured_core::password::Password;
 use assured_core::settings::{Address, DeadSet};
 use assured_core::store::{Death, Requeued, Return, Store};
 use lossy_proxy::LossyProxy;
@@ -55,7 +56,7 @@ fn a_wrong_password_is_for_the_user_to_mend() {
         let mut settings = Redis::shared().settings();
         settings.tracking.address = Address::Tcp("127.0.0.1".into(), server.port());
         settings.tracking.db = 0;
-        settings.tracking.password = password.map(str::to_owned);
+        settings.tracking.password = password.map(|password| Password::Fixed(password.into()));
         settings
     };
     let claim = |password| Store::new(&settings(password), "test").claim(&identity("a"), TTL);

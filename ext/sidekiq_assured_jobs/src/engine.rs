@@ -294,6 +294,34 @@ impl Engine {
         })
     }
 
+    /// `next_password_question → Integer or nil`: waits until a password is needed anew, and returns its number;
+    /// nil when the engine has stopped.
+    pub fn next_password_question(ruby: &Ruby, this: &Self) -> Result<Option<usize>, Error> {
+        Self::enter(ruby, this, "read questions", |core| {
+            wait(
+                ruby,
+                || match core.passwords().next_question() {
+                    Woken::Answered(number) => Wait::Over(number),
+                    Woken::TimedOut | Woken::Interrupted => Wait::Interrupted,
+                },
+                || core.passwords().interrupt(),
+            )
+        })
+    }
+
+    /// `answer_password(number, password or nil) → nil`: nil where there is none to be had.
+    pub fn answer_password(
+        ruby: &Ruby,
+        this: &Self,
+        number: usize,
+        password: Option<RString>,
+    ) -> Result<(), Error> {
+        Self::enter(ruby, this, "answer", |core| {
+            core.passwords().answer(number, password.map(bytes));
+            Ok(())
+        })
+    }
+
     /// `decide(batch, decisions) → nil`: a decision is `[name, queue, payload]` to push, `[name, why]` where that cannot
     /// be done, or `[name, why, true]` where it cannot be done yet.
     pub fn decide(ruby: &Ruby, this: &Self, batch: u64, decisions: RArray) -> Result<(), Error> {

@@ -39,6 +39,8 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("flush", method!(engine::Engine::flush, 1))?;
     engine.define_method("sweep", method!(engine::Engine::sweep, 0))?;
     engine.define_method("next_events", method!(engine::Engine::next_events, 0))?;
+    engine.define_method("next_password_question", method!(engine::Engine::next_password_question, 0))?;
+    engine.define_method("answer_password", method!(engine::Engine::answer_password, 2))?;
     engine.define_method("decide", method!(engine::Engine::decide, 2))?;
     engine.define_method("in_flight", method!(engine::Engine::in_flight, 0))?;
     engine.define_method("stop", method!(engine::Engine::stop, 1))?;

@@ -60,6 +60,8 @@ pub fn pop_death(ruby: &Ruby, hash: RHash) -> Result<Option<RString>, Error> {
 fn visit<T>(ruby: &Ruby, hash: RHash, look: impl Fn(&mut Store) -> CoreResult<T>) -> Result<T, Error> {
     guarded(ruby, || {
         let settings: Settings = settings(ruby, hash)?;
+        // Asked a moment ago; nobody answers questions here.
+        settings.passwords.close();
         // Bounded by the timeouts of the connection, so it needs no interrupt.
         wait(ruby, || Wait::Over(look(&mut Store::new(&settings, "visit"))), || {})?
             .map_err(|cause| error(ruby, "ConnectionError", cause.to_string()))

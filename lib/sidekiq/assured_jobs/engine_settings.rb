@@ -2,6 +2,7 @@
 
 require "securerandom"
 require "socket"
+require_relative "passwords"
 require_relative "redis_details"
 require_relative "sidekiq_face"
 require_relative "version"
@@ -20,6 +21,7 @@ module Sidekiq
       # @raise [ConfigurationError]
       def of(configuration)
         configuration.validate!
+        passwords = Passwords.new
         durations(configuration).merge(
           namespace: configuration.namespace,
           instance_id: configuration.instance_id,
@@ -32,7 +34,8 @@ module Sidekiq
           client_middleware: Sidekiq.client_middleware.any?,
           integer_timestamps: INTEGER_TIMESTAMPS,
           **dead_set,
-          **redis(configuration.redis_options)
+          **redis(configuration.redis_options).transform_values { |details| passwords.resolve(details) },
+          passwords:
         )
       end
 

@@ -79,7 +79,9 @@ module Sidekiq
       end
 
       def start
-        engine = Native::Engine.start(EngineSettings.of(@configuration.call))
+        settings = EngineSettings.of(@configuration.call)
+        engine = Native::Engine.start(settings)
+        settings[:passwords].serve(engine)
         @events = EventLoop.new(engine, -> { AssuredJobs.logger })
         PushBack.install
         WorkInHand.install

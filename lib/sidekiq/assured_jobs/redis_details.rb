@@ -1,18 +1,18 @@
 # frozen_string_literal: true
 
 require_relative "errors"
+require_relative "redis_client_details"
+require_relative "redis_options"
+require_relative "redis_rb_details"
 
 module Sidekiq
   module AssuredJobs
     # Reads the fields of a Redis connection from the client object that Ruby uses, and so never interprets
-    # URLs or the environment itself. Opens no socket.
+    # URLs or the environment itself. Opens no socket. {RedisRbDetails} and {RedisClientDetails} know the clients,
+    # {TlsDetails} knows TLS, {Passwords} the passwords that callables give.
     module RedisDetails
-      # Options of the Ruby client that the engine cannot honour.
-      UNSUPPORTED = {
-        ssl: ->(options) { options[:ssl] || options[:scheme] == "rediss" },
-        sentinels: ->(options) { options[:sentinels] },
-        connector: ->(options) { options[:connector] && options[:connector] != ::Redis::Client::Connector }
-      }.freeze
+      # Seconds, where a client would wait for ever.
+      PATIENCE = 5.0
 
       module_function
 
@@ -22,58 +22,83 @@ module Sidekiq
         Sidekiq.redis { |connection| of_connection(connection, "Sidekiq's Redis") }
       end
 
-      # @param options [Hash] as for `Redis.new`
+      # @param options [Hash] as for `Redis.new`, `RedisClient.config` or `RedisClient.sentinel`
       # @return [Hash] details of the Redis that `redis_options` names
       # @raise [ConfigurationError]
       def of_options(options)
-        if options[:cluster] || options[:nodes]
-          raise ConfigurationError, "redis_options: #{options[:cluster] ? "cluster" : "nodes"} is not supported: " \
-                                    "Sidekiq's keys cannot be spread over a Redis Cluster"
+        if Sidekiq::VERSION.to_i >= 7
+          RedisClientDetails.of(RedisOptions.redis_client_config(options), "redis_options")
+        else
+          of_connection(RedisOptions.redis(options), "redis_options")
         end
-
-        of_connection(::Redis.new(options), "redis_options")
-      rescue ArgumentError, URI::Error => e
-        raise ConfigurationError, "redis_options: #{e.message}"
       end
 
-      # @param connection [Redis, Redis::Namespace]
+      # @param connection [Redis, Redis::Namespace, RedisClient]
       # @param origin [String] where the connection comes from, for error messages
       # @return [Hash]
       # @raise [ConfigurationError]
       def of_connection(connection, origin)
         prefix = +""
         while defined?(::Redis::Namespace) && connection.is_a?(::Redis::Namespace)
+          # The inner one comes first in the key.
           prefix.prepend("#{connection.namespace}:")
           connection = connection.redis
         end
-        unless connection.respond_to?(:_client) && connection._client.respond_to?(:options)
-          raise ConfigurationError, "#{origin}: a #{connection.class} connection is not supported"
-        end
+        # First, because redis-rb's `config` is a command.
+        return of_redis_rb(connection, prefix, origin) if defined?(::Redis) && connection.is_a?(::Redis)
+        return RedisClientDetails.of(connection.config, origin) if connection.respond_to?(:config)
 
-        of_client_options(connection._client.options, prefix, origin)
+        raise ConfigurationError, "#{origin}: a #{connection.class} connection is not supported"
       end
-
-      # @api private
-      def of_client_options(options, prefix, origin)
-        UNSUPPORTED.each do |name, used|
-          raise ConfigurationError, "#{origin}: #{name} is not supported yet" if used.call(options)
-        end
-        {
-          host: options[:host], port: options[:port], path: options[:path], db: options[:db].to_i,
-          username: options[:username], password: options[:password], key_prefix: prefix,
-          connect_timeout: options[:connect_timeout].to_f, read_timeout: options[:read_timeout].to_f,
-          write_timeout: options[:write_timeout].to_f
-        }
-      end
-      private_class_method :of_client_options
 
       # @param one [Hash]
       # @param other [Hash]
       # @return [Boolean] whether both are the same database of the same server
       def same_database?(one, other)
         place = %i[host port path db]
-        one.values_at(*place) == other.values_at(*place)
+        one.values_at(*place) == other.values_at(*place) && same_master?(one[:sentinels], other[:sentinels])
       end
+
+      # @api private
+      def timeouts(options)
+        %i[connect_timeout read_timeout write_timeout].to_h do |name|
+          [name, options[name].to_f.positive? ? options[name].to_f : PATIENCE]
+        end
+      end
+
+      # What the application calls its connections. Not what Sidekiq does: that holds the process id of a parent.
+      #
+      # @api private
+      def own_name(id)
+        id.to_s unless id.nil? || id.to_s.match?(/\ASidekiq-(server|client)-PID-\d+\z/)
+      end
+
+      # @api private
+      def refuse_role(role, origin)
+        return if role.to_s == "master"
+
+        raise ConfigurationError, "#{origin}: role #{role} is not supported: a replica takes no records"
+      end
+
+      # Two lists of sentinels seldom agree in all.
+      #
+      # @api private
+      def same_master?(one, other)
+        return one == other if one.nil? || other.nil?
+
+        servers = [one, other].map { |all| all[:servers].map { |server| server.values_at(:host, :port) } }
+        one[:master] == other[:master] && servers.reduce(:intersect?)
+      end
+      private_class_method :same_master?
+
+      # @api private
+      def of_redis_rb(connection, prefix, origin)
+        client = connection._client
+        return RedisRbDetails.of(client, prefix, origin) if client.respond_to?(:options)
+
+        raise ConfigurationError, "#{origin}: cluster is not supported: #{RedisOptions::REFUSED[:cluster]}"
+      end
+      private_class_method :of_redis_rb
     end
   end
 end

@@ -39,13 +39,12 @@ impl Peer {
 
 impl Link {
     pub(super) fn new(details: &RedisDetails, role: &str) -> Self {
-        Self {
-            details: details.clone(),
-            name: format!("sidekiq-assured-jobs:{role}"),
-            connection: None,
-            introduces_itself: false,
-            peer: None,
-        }
+        let ours = format!("sidekiq-assured-jobs:{role}");
+        let name = match &details.client_name {
+            Some(theirs) => format!("{theirs}:{ours}"),
+            None => ours,
+        };
+        Self { details: details.clone(), name, connection: None, introduces_itself: false, peer: None }
     }
 
     /// From now on each new connection asks the server how it is called there.
@@ -71,7 +70,7 @@ impl Link {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let mut connection = Connection::open(&self.details, &self.name)?;
+                let mut connection = Connection::open(&mut self.details, &self.name)?;
                 self.peer = match self.introduces_itself {
                     true => ask_peer(&mut connection, doing)?,
                     false => None,
@@ -99,16 +98,15 @@ impl Link {
     /// scripts has run.
     pub(super) fn run_once(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
         let replies = self.send(doing, cmds)?;
-        let remedies =
-            || replies.iter().filter_map(|reply| server_error(doing, reply)).map(|error| error.remedy);
-        if remedies().any(|remedy| remedy == Remedy::LoadScripts) {
+        let errors = || replies.iter().filter_map(|reply| server_error(doing, reply));
+        if errors().any(|error| error.remedy == Remedy::LoadScripts) {
             let loads: Vec<_> = scripts::ALL.iter().map(|script| script.load()).collect();
             for reply in self.send("load scripts", &loads)? {
                 parse::<String>("load scripts", reply)?;
             }
             return self.send(doing, cmds);
         }
-        if remedies().any(|remedy| remedy == Remedy::Reconnect) {
+        if errors().any(|error| error.remedy == Remedy::Reconnect || error.wants_login()) {
             self.connection = None;
         }
         Ok(replies)

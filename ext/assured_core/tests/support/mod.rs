@@ -85,9 +85,12 @@ impl Redis {
     pub fn details(&self) -> RedisDetails {
         RedisDetails {
             address: Address::Tcp("127.0.0.1".into(), self.server.port()),
+            tls: None,
             db: self.db,
             username: None,
+            username_optional: false,
             password: None,
+            client_name: None,
             connect_timeout: Duration::from_secs(2),
             read_timeout: Duration::from_secs(2),
             write_timeout: Duration::from_secs(2),
@@ -119,6 +122,7 @@ impl Redis {
             timestamps: Timestamps::IntegerMillis,
             tracking: self.details(),
             queues: None,
+            passwords: Arc::default(),
         }
     }
 

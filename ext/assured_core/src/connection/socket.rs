@@ -1,0 +1,171 @@
+//! Bytes to and from a server, in limited time.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustls::{ClientConnection, StreamOwned};
+use socket2::{SockRef, TcpKeepalive};
+
+use super::tls;
+use crate::settings::Tls;
+
+/// A stream, with or without TLS.
+pub(super) enum Stream {
+    Plain(Socket),
+    Tls(Box<StreamOwned<ClientConnection, Socket>>),
+}
+
+/// A connection that is idle for longer is forgotten by some routers, which nobody would notice before the next job.
+const IDLE: Duration = Duration::from_secs(60);
+
+impl Stream {
+    pub(super) fn tcp(host: &str, port: u16, tls: Option<&Tls>, deadline: Instant) -> io::Result<Self> {
+        // First, so that a certificate that cannot be read is named before a server that cannot be reached.
+        let config = tls.map(tls::config).transpose()?;
+        let tcp = connect(host, port, deadline)?;
+        tcp.set_nodelay(true)?;
+        // A courtesy, which a kernel may refuse.
+        let _ =
+            SockRef::from(&tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(IDLE).with_interval(IDLE));
+        let mut socket = Socket { kind: Kind::Tcp(tcp), deadline: Some(deadline) };
+        let Some(config) = config else { return Ok(Self::Plain(socket)) };
+        let mut session = ClientConnection::new(config, tls::server_name(host)?).map_err(tls::refusal)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        Ok(Self::Tls(Box::new(StreamOwned::new(session, socket))))
+    }
+
+    pub(super) fn unix(path: &str, deadline: Instant) -> io::Result<Self> {
+        let kind = Kind::Unix(UnixStream::connect(path)?);
+        Ok(Self::Plain(Socket { kind, deadline: Some(deadline) }))
+    }
+
+    /// From now on each reply has its own limit.
+    pub(super) fn settle(&mut self, read: Duration, write: Duration) -> io::Result<()> {
+        let socket = self.socket();
+        socket.deadline = None;
+        socket.kind.set_timeouts(read, write)
+    }
+
+    /// More time for the handshake.
+    pub(super) fn extend(&mut self, deadline: Instant) {
+        self.socket().deadline = Some(deadline);
+    }
+
+    fn socket(&mut self) -> &mut Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &mut stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A socket whose handshake has one deadline for all its steps together: a heartbeat that waits for each step of
+/// a mute server is late.
+pub(super) struct Socket {
+    kind: Kind,
+    deadline: Option<Instant>,
+}
+
+enum Kind {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Kind {
+    fn set_timeouts(&self, read: Duration, write: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(tcp) => tcp.set_read_timeout(Some(read)).and(tcp.set_write_timeout(Some(write))),
+            Self::Unix(unix) => unix.set_read_timeout(Some(read)).and(unix.set_write_timeout(Some(write))),
+        }
+    }
+}
+
+impl Socket {
+    fn in_time(&mut self, action: impl FnOnce(&mut Kind) -> io::Result<usize>) -> io::Result<usize> {
+        if let Some(deadline) = self.deadline {
+            let left = left(deadline)?;
+            self.kind.set_timeouts(left, left)?;
+        }
+        action(&mut self.kind).map_err(|error| match error.kind() {
+            // What the operating system calls a timeout.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => timed_out(),
+            _ => error,
+        })
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.in_time(|kind| match kind {
+            Kind::Tcp(tcp) => tcp.read(buffer),
+            Kind::Unix(unix) => unix.read(buffer),
+        })
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.in_time(|kind| match kind {
+            Kind::Tcp(tcp) => tcp.write(bytes),
+            Kind::Unix(unix) => unix.write(bytes),
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Tries all addresses of a host, each in its share of the time that is left.
+fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+    let mut addresses = (host, port).to_socket_addrs()?.peekable();
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    while let Some(address) = addresses.next() {
+        let left = left(deadline)?;
+        let share = if addresses.peek().is_some() { left / 2 } else { left };
+        match TcpStream::connect_timeout(&address, share) {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    Some(deadline.saturating_duration_since(Instant::now()))
+        .filter(|left| !left.is_zero())
+        .ok_or_else(timed_out)
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time")
+}

@@ -1,0 +1,58 @@
+# frozen_string_literal: true
+
+module Sidekiq
+  module AssuredJobs
+    # The passwords that callables give, such as tokens that expire. The engine's threads cannot call Ruby: they use
+    # the last answer, and ask here when a server refuses it and at each reconnect.
+    class Passwords
+      # What redis-client calls a user without a name.
+      DEFAULT_USER = "default"
+
+      def initialize
+        @callables = []
+      end
+
+      # Asks the callables for the first time.
+      #
+      # @param details [Hash, nil] as {RedisDetails} has them, or one of their sentinels
+      # @return [Hash, nil] the same with words for passwords, and numbers for those that can be asked for again
+      def resolve(details)
+        return unless details
+
+        sentinels = details[:sentinels]
+        sentinels &&= { **sentinels, servers: sentinels[:servers].map { |server| resolve(server) } }
+        password = details[:password]
+        return { **details, sentinels:, password_number: nil } unless password.respond_to?(:call)
+
+        number = @callables.size
+        @callables << -> { password.call(details[:username] || DEFAULT_USER)&.to_s }
+        { **details, sentinels:, password: ask(number), password_number: number }
+      end
+
+      # Answers the engine's questions until it stops. A thread of its own, because client middleware may keep the
+      # one of {EventLoop} for long.
+      #
+      # @param engine [Native::Engine]
+      # @return [void]
+      def serve(engine)
+        return if @callables.empty?
+
+        thread = Thread.new do
+          while (number = engine.next_password_question)
+            engine.answer_password(number, ask(number))
+          end
+        end
+        thread.name = "assured-jobs-passwords"
+      end
+
+      private
+
+      def ask(number)
+        @callables[number].call
+      rescue StandardError => e
+        AssuredJobs.logger.warn { "AssuredJobs: the callable that gives Redis's password failed: #{e.class}" }
+        nil
+      end
+    end
+  end
+end

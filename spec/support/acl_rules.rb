@@ -1,0 +1,23 @@
+# frozen_string_literal: true
+
+# The smallest sets of rules that a Redis user needs. The README shows the same.
+module AclRules
+  # Where `redis_options` name a Redis for the records alone. SELECT is for another database than 0, ROLE is asked
+  # where sentinels are.
+  RECORDS = %w[
+    ~sidekiq_assured_jobs:* +client|setname +del +evalsha +exists +get +hdel +hget +hkeys +hset +hsetnx +pexpire +sadd
+    +scan +scard +script|load +set +sismember +smembers +smismember +srem +sscan +strlen
+  ].freeze
+
+  # Those of them that only a long sweep (to renew its lock) and a jid that is in flight twice need.
+  SELDOM = %w[pexpire sismember].freeze
+
+  # What the engine needs besides where it shares Sidekiq's own Redis.
+  QUEUES = %w[+blmove +lpush +rpop +rpush +zrangebyscore +zrem].freeze
+
+  # What Sidekiq 6.4 itself needs to run jobs. Its keys have no common beginning.
+  SIDEKIQ = %w[
+    ~* +brpop +exec +exists +expire +hget +hmset +hset +incrby +info +lpush +multi +ping +rpop +rpush +sadd +script|load
+    +srem +unlink +zadd +zcard +zremrangebyrank +zremrangebyscore
+  ].freeze
+end
