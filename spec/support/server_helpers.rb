@@ -120,7 +120,7 @@ module ServerHelpers
   def self.included(base)
     base.before do
       redis.flushall
-      Sidekiq.redis = { url: redis_server.url }
+      AnySidekiq.redis = { url: redis_server.url }
     end
     base.after do
       processes.each(&:kill)

@@ -15,11 +15,13 @@ class SidekiqProcess
   # @param env [Hash{String => String}] settings of the gem
   # @param args [Array<String>] arguments of the `sidekiq` command
   # @param app [String] file with the jobs, for the `-r` of the `sidekiq` command
-  def initialize(redis_url, env: {}, args: [], app: APP)
+  # @param script [String, nil] Ruby program that runs a Sidekiq itself, in the place of the `sidekiq` command
+  def initialize(redis_url, env: {}, args: [], app: APP, script: nil)
+    command = script ? [script] : ["-S", "sidekiq", "-r", app, *args]
     @log = Tempfile.new("sidekiq")
     @pid = Process.spawn(
       { "REDIS_URL" => redis_url, "RUBYOPT" => nil, "MALLOC_ARENA_MAX" => "2" }.merge(env),
-      RbConfig.ruby, "-I#{ROOT}/lib", "-rbundler/setup", "-S", "sidekiq", "-r", app, *args,
+      RbConfig.ruby, "-I#{ROOT}/lib", "-rbundler/setup", *command,
       chdir: ROOT, %i[out err] => @log.path
     )
   end

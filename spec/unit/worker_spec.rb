@@ -28,7 +28,7 @@ RSpec.describe Sidekiq::AssuredJobs::Worker do
 
   it "can be taken back" do
     klass = job_class do
-      include Sidekiq::Job
+      include Sidekiq::Worker
       include Sidekiq::AssuredJobs::Worker
       sidekiq_options assured_jobs: false
     end
@@ -38,7 +38,7 @@ RSpec.describe Sidekiq::AssuredJobs::Worker do
 
   it "puts the flag into payloads" do
     stub_const("Flagged", Class.new do
-      include Sidekiq::Job
+      include Sidekiq::Worker
       include Sidekiq::AssuredJobs::Worker
     end)
     Flagged.perform_async(1)

@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
+require_relative "compat"
 require_relative "errors"
+require_relative "redis_client_details"
 
 module Sidekiq
   module AssuredJobs
@@ -31,7 +33,7 @@ module Sidekiq
                                     "Sidekiq's keys cannot be spread over a Redis Cluster"
         end
 
-        of_connection(::Redis.new(options), "redis_options")
+        Compat::SIDEKIQ.connect(options) { |connection| of_connection(connection, "redis_options") }
       rescue ArgumentError, URI::Error => e
         raise ConfigurationError, "redis_options: #{e.message}"
       end
@@ -46,12 +48,21 @@ module Sidekiq
           prefix.prepend("#{connection.namespace}:")
           connection = connection.redis
         end
-        unless connection.respond_to?(:_client) && connection._client.respond_to?(:options)
+        if connection.respond_to?(:_client) && connection._client.respond_to?(:options)
+          of_client_options(connection._client.options, prefix, origin)
+        elsif connection.respond_to?(:config) && !redis_rb?(connection)
+          RedisClientDetails.of(connection.config, origin)
+        else
           raise ConfigurationError, "#{origin}: a #{connection.class} connection is not supported"
         end
-
-        of_client_options(connection._client.options, prefix, origin)
       end
+
+      # @api private
+      def redis_rb?(connection)
+        # Its `config` is a command.
+        defined?(::Redis) && connection.is_a?(::Redis)
+      end
+      private_class_method :redis_rb?
 
       # @api private
       def of_client_options(options, prefix, origin)

@@ -1,0 +1,46 @@
+# frozen_string_literal: true
+
+require_relative "sidekiq6"
+
+module Sidekiq
+  module AssuredJobs
+    module Compat
+      # Sidekiq 7: a configuration object that is frozen once Sidekiq runs (7.3.3), a fetcher for each capsule,
+      # redis-client.
+      class Sidekiq7 < Sidekiq6
+        # (see Sidekiq6#options)
+        def options
+          ::Sidekiq.default_configuration
+        end
+
+        # (see Sidekiq6#client_middleware)
+        def client_middleware
+          ::Sidekiq.default_configuration.client_middleware
+        end
+
+        # (see Sidekiq6#fetcher)
+        def fetcher
+          options[:fetch_class]
+        end
+
+        # (see Sidekiq6#fetch_with)
+        def fetch_with(fetcher_class)
+          options[:fetch_class] = fetcher_class
+        end
+
+        # (see Sidekiq6#requeuer)
+        def requeuer(fetcher)
+          fetcher.is_a?(Class) ? fetcher : super
+        end
+
+        # (see Sidekiq6#connect)
+        def connect(redis_options, &)
+          pool = ::Sidekiq::RedisConnection.create(redis_options.merge(size: 1))
+          pool.with(&)
+        ensure
+          pool&.shutdown(&:close)
+        end
+      end
+    end
+  end
+end
