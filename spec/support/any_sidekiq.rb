@@ -44,6 +44,13 @@ module AnySidekiq
     options[:fetch] = stock ? fetcher : fetcher.new({ queues: ["default"] })
   end
 
+  # @return [String] class that fetches the jobs
+  def fetcher_name
+    return (options[:fetch_class] || Sidekiq::BasicFetch).name if SEVEN
+
+    (options[:fetch] || Sidekiq::BasicFetch).then { |fetcher| (fetcher.is_a?(Class) ? fetcher : fetcher.class).name }
+  end
+
   # @return [Sidekiq::Scheduled::Enq] what moves due jobs into their queues
   def scheduler
     scheduler = options[:scheduled_enq] || Sidekiq::Scheduled::Enq
