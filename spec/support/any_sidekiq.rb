@@ -26,10 +26,18 @@ module AnySidekiq
 
   # @param names [Array<String>] a weight is a repetition
   # @param strict [Boolean]
-  # @return [Hash, Sidekiq::Capsule] what a fetcher is made with
+  # @return [Hash, Module, Sidekiq::Capsule] what a fetcher is made with
   def queues(names, strict:)
-    return { queues: names, strict: } unless SEVEN
+    return capsule(names, strict) if SEVEN
+    return { queues: names, strict: } if options.is_a?(Hash)
 
+    options[:queues] = names
+    options[:strict] = strict
+    options
+  end
+
+  # @api private
+  def capsule(names, strict)
     Sidekiq::Capsule.new("spec", Sidekiq.default_configuration).tap do |capsule|
       capsule.queues = strict ? names : names.tally.map { |name, weight| "#{name},#{weight}" }
     end
@@ -41,7 +49,7 @@ module AnySidekiq
     return options[:fetch_class] = fetcher if SEVEN
 
     stock = Sidekiq::BasicFetch.respond_to?(:bulk_requeue)
-    options[:fetch] = stock ? fetcher : fetcher.new({ queues: ["default"] })
+    options[:fetch] = stock ? fetcher : fetcher.new(queues(["default"], strict: false))
   end
 
   # @return [String] class that fetches the jobs

@@ -27,7 +27,7 @@ class SidekiqProcess
   end
 
   def wait_until_ready(within: 20)
-    Wait.wait_until("sidekiq #{pid} is ready\n#{log}", within:) do
+    wait_until("is ready", within) do
       raise "sidekiq #{pid} ended at boot:\n#{log}" unless alive?
 
       log.match?(/AssuredJobs: instance .* started/m)
@@ -47,7 +47,7 @@ class SidekiqProcess
 
   # @return [Process::Status]
   def wait_for_exit(within: 30)
-    Wait.wait_until("sidekiq #{pid} ends\n#{log}", within:) { !alive? }
+    wait_until("ends", within) { !alive? }
     @status
   end
 
@@ -61,5 +61,13 @@ class SidekiqProcess
   def log
     # Whatever the locale of the machine: names and backtraces hold other characters.
     File.read(@log.path, encoding: "UTF-8").scrub
+  end
+
+  private
+
+  def wait_until(what, within, &)
+    Wait.wait_until("sidekiq #{pid} #{what}", within:, &)
+  rescue Wait::TimedOut => e
+    raise e.class, "#{e.message}\n#{log}"
   end
 end
