@@ -19,6 +19,7 @@ RSpec.describe "A process with two capsules", skip: !AnySidekiq::SEVEN && "Sidek
     expect(queues.map { |queue| redis.llen("queue:#{queue}") }).to eq([1, 1])
     expect(registered.size).to eq(1)
     expect(process.log).to include("jobs are tracked by assured fetch")
+    expect(stock_fetches).to eq(0)
   end
 
   it "has the jobs of both finished by another one when it is killed" do

@@ -14,6 +14,7 @@ RSpec.describe "An embedded Sidekiq", skip: !AnySidekiq::SEVEN && "Sidekiq 6 can
     victim = start_busy
     interrupted = started.keys
     expect(victim.log.scan("jobs are tracked by assured fetch").size).to eq(1)
+    expect(stock_fetches).to eq(0)
     victim.kill
     start_sidekiq
 
