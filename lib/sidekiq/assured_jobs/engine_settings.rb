@@ -4,7 +4,6 @@ require "securerandom"
 require "socket"
 require_relative "compat"
 require_relative "redis_details"
-require_relative "sidekiq_face"
 require_relative "version"
 
 module Sidekiq
@@ -56,7 +55,7 @@ module Sidekiq
 
       # @api private
       def dead_set
-        options = SidekiqFace.options
+        options = Compat::SIDEKIQ.options
         { dead_max_jobs: options[:dead_max_jobs], dead_timeout: options[:dead_timeout_in_seconds].to_f }
       end
       private_class_method :dead_set

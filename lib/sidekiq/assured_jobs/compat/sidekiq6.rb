@@ -16,6 +16,11 @@ module Sidekiq
           ::Sidekiq.client_middleware
         end
 
+        # @return [Array<Proc>]
+        def death_handlers
+          ::Sidekiq.death_handlers
+        end
+
         # @return [Boolean] whether a payload's points in time are integer milliseconds
         def integer_timestamps?
           false

@@ -18,6 +18,11 @@ module Sidekiq
           ::Sidekiq.default_configuration.client_middleware
         end
 
+        # (see Sidekiq6#death_handlers)
+        def death_handlers
+          ::Sidekiq.default_configuration.death_handlers
+        end
+
         # (see Sidekiq6#fetcher)
         def fetcher
           options[:fetch_class]
