@@ -22,5 +22,5 @@ Gem::Specification.new do |spec|
 
   spec.metadata = { "rubygems_mfa_required" => "true" }
 
-  spec.add_dependency "sidekiq", ">= 6.0", "< 7"
+  spec.add_dependency "sidekiq", ">= 6.0", "< 9"
 end

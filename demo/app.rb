@@ -4,10 +4,8 @@
 
 require "sidekiq"
 require "sidekiq-assured-jobs"
+require_relative "../spec/support/any_sidekiq"
 require_relative "journal"
-
-# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
-Redis.sadd_returns_boolean = false if Redis.respond_to?(:sadd_returns_boolean=)
 
 # A job that takes a while.
 class DemoJob
@@ -32,11 +30,15 @@ end
 
 # With REDIS_URL there may be scheduled jobs of somebody else, which are not for these processes to move.
 class NothingScheduled
+  def initialize(*); end
+
   def enqueue_jobs; end
+
+  def terminate; end
 end
 
 Sidekiq.configure_server do |config|
   config.redis = { url: ENV.fetch("REDIS_URL") }
-  config.options[:scheduled_enq] = NothingScheduled
+  AnySidekiq.options[:scheduled_enq] = NothingScheduled
   config.server_middleware { |chain| chain.add WriteDown }
 end

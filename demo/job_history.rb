@@ -28,10 +28,12 @@ class JobHistory
   end
 
   # @param recoveries [Integer, nil] as a payload has it
-  # @param enqueued_at [Float] unix time
+  # @param enqueued_at [Float, Integer] unix time in seconds, or in milliseconds since Sidekiq 8
   # @return [void]
   def see(recoveries, enqueued_at)
-    @requeued_at ||= enqueued_at if recoveries.to_i.positive?
+    return if @requeued_at || recoveries.to_i.zero?
+
+    @requeued_at = enqueued_at.is_a?(Integer) ? enqueued_at / 1000.0 : enqueued_at
   end
 
   def recovered?

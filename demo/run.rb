@@ -23,7 +23,7 @@ begin
   ENV["REDIS_URL"] = store.url
   require_relative "app"
   Sidekiq.logger.level = Logger::FATAL
-  Sidekiq.redis = { url: store.url }
+  AnySidekiq.redis = { url: store.url }
 
   scenario = Scenario.new(view, interrupts)
   scenario.run

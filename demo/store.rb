@@ -62,7 +62,7 @@ module Store
     def remove_process(redis, pid)
       redis.smembers("processes").grep(/\A#{Regexp.escape(Socket.gethostname)}:#{pid}:/).each do |identity|
         redis.srem("processes", [identity])
-        redis.del(identity, "#{identity}:workers")
+        redis.del(identity, "#{identity}:workers", "#{identity}:work")
       end
     end
 

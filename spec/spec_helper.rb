@@ -2,10 +2,9 @@
 
 require "sidekiq"
 require "sidekiq-assured-jobs"
+require_relative "support/any_sidekiq"
 require_relative "support/server_helpers"
 
-# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
-Redis.sadd_returns_boolean = false
 Sidekiq.logger.level = Logger::FATAL
 
 RSpec.configure do |config|

@@ -6,9 +6,10 @@
 require "json"
 require "sidekiq"
 require "sidekiq-assured-jobs" if ENV["BENCH_GEM"]
+require_relative "../../spec/support/any_sidekiq"
 
 # Some pairs of Sidekiq and redis-rb warn at every fetch, which would be measured, too.
-Redis.silence_deprecations = true if Redis.respond_to?(:silence_deprecations=)
+Redis.silence_deprecations = true if defined?(Redis) && Redis.respond_to?(:silence_deprecations=)
 
 Sidekiq.configure_server do |config|
   config.redis = { url: ENV.fetch("REDIS_URL") }
@@ -46,7 +47,7 @@ module Count
 
     def report(last)
       figures = last.to_h { |name, after| [name, after - @first.fetch(name)] }
-      figures[:fetcher] = (Sidekiq.respond_to?(:[]) ? Sidekiq : Sidekiq.options)[:fetch].class.name
+      figures[:fetcher] = AnySidekiq.fetcher_name
       Sidekiq.redis { |redis| redis.set("bench:result", JSON.generate(figures)) }
     end
   end

@@ -3,6 +3,7 @@
 require "forwardable"
 require "sidekiq"
 
+require_relative "assured_jobs/compat"
 require_relative "assured_jobs/configuration"
 require_relative "assured_jobs/errors"
 require_relative "assured_jobs/inspection"
@@ -100,17 +101,10 @@ module Sidekiq
 
       # A connection to the Redis with the tracking keys: Sidekiq's own, or the one of `redis_options`.
       #
-      # @yieldparam connection [Redis]
+      # @yieldparam connection [Redis, Sidekiq::RedisClientAdapter::CompatClient] what this Sidekiq uses
       # @return [Object] what the block returns
       def redis_sync(&)
-        return Sidekiq.redis(&) unless redis_options
-
-        connection = RedisOptions.usable_redis(redis_options)
-        begin
-          yield connection
-        ensure
-          connection.close
-        end
+        redis_options ? Compat::SIDEKIQ.connect(redis_options, &) : Sidekiq.redis(&)
       end
 
       # @param key [String]

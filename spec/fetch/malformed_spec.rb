@@ -56,7 +56,7 @@ RSpec.describe "Malformed payloads under assured fetch", :fetch do
   end
 
   it "end where plain Sidekiq puts them, byte for byte" do
-    plain, = run(FetchHelpers::PLAIN_APP, 1, "Booting Sidekiq")
+    plain, = run(FetchHelpers::PLAIN_APP, 1, "Upgrade to Sidekiq Pro")
     ours, left = run(FetchHelpers::APP, 2, "jobs are tracked by assured fetch")
 
     expect(plain["echo"].size).to be >= 8

@@ -16,17 +16,21 @@ RSpec.describe "The order in which assured fetch serves queues", :fetch do
 
   # Sidekiq 6.4 calls BRPOP in a way that redis-rb 4.8 warns about, each time.
   def silently
-    Redis.silence_deprecations = true
-    yield
-  ensure
-    Redis.silence_deprecations = false
+    return yield unless Redis.respond_to?(:silence_deprecations=)
+
+    begin
+      Redis.silence_deprecations = true
+      yield
+    ensure
+      Redis.silence_deprecations = false
+    end
   end
 
   it "draws weighted queues as Sidekiq's own fetcher does" do
     queues = %w[a a a b b c]
     fill("a" => 25_000, "b" => 17_000, "c" => 9_000)
     ours = shares(fetcher(queues), 20_000, threads: 10)
-    theirs = silently { shares(Sidekiq::BasicFetch.new(queues:), 20_000, threads: 1) }
+    theirs = silently { shares(Sidekiq::BasicFetch.new(AnySidekiq.queues(queues, strict: false)), 20_000, threads: 1) }
 
     expect(ours.keys).to match_array(%w[a b c])
     ours.each { |queue, share| expect(share).to be_within(2).of(theirs.fetch(queue)), "#{ours} and #{theirs}" }

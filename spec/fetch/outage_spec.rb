@@ -8,7 +8,7 @@ RSpec.describe "Assured fetch and a Redis in trouble", :fetch do
   let(:redis) { Redis.new(url: server.url) }
   let(:ran) { Tempfile.new("ran") }
 
-  before { Sidekiq.redis = { url: server.url } }
+  before { AnySidekiq.redis = { url: server.url } }
 
   after do
     processes.each(&:kill)

@@ -19,7 +19,7 @@ RSpec.describe "A process with assured fetch that is told to end", :fetch do
   it "runs nothing more once it is quiet, and leaves the queue as it is" do
     process = start_app
     process.signal(:TSTP)
-    wait_until("it is quiet") { process.log.include?("Terminating quiet workers") }
+    wait_until("it is quiet") { process.log.match?(/Terminating quiet (workers|threads)/) }
     jobs = Array.new(30) do |n|
       %({"class":"#{n.even? ? "AssuredJob" : "PlainJob"}","args":["#{n}",0],"jid":"#{n}","assured_jobs":#{n.even?}})
     end

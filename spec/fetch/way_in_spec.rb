@@ -12,6 +12,7 @@ RSpec.describe "Which way in is on", :fetch do
 
   it "is assured fetch, where Sidekiq would use its own fetcher" do
     expect(boots_with({}).log.scan(/jobs are tracked by.*/)).to eq(["jobs are tracked by assured fetch"])
+    expect(stock_fetches).to eq(0)
   end
 
   by_middleware = "jobs are tracked by the middleware, because"
@@ -25,6 +26,7 @@ RSpec.describe "Which way in is on", :fetch do
     it "is the middleware where #{what}" do
       env = env.call(redis_server.url(1)) if env.respond_to?(:call)
       expect(boots_with(env).log).to include("#{by_middleware} #{reason}")
+      expect(stock_fetches).to be_positive
     end
   end
 

@@ -42,7 +42,7 @@ RSpec.describe "Jobs that kill their process" do
 
     expect(started).to eq("poison" => 4)
     expect(dead).to contain_exactly(
-      include("jid" => jid, "error_class" => "Sidekiq::AssuredJobs::PoisonJob", "failed_at" => be_a(Float),
+      include("jid" => jid, "error_class" => "Sidekiq::AssuredJobs::PoisonJob", "failed_at" => be_a(Numeric),
               "error_message" => match(/\A4 instances died.* may be recovered 3 times/))
     )
     expect(dead.first).not_to have_key("assured_recoveries")
@@ -224,7 +224,7 @@ RSpec.describe "Jobs that kill their process" do
     def web_page
       require "sidekiq/web"
       require "rack/mock"
-      Sidekiq::Web.disable(:sessions)
+      Sidekiq::Web.disable(:sessions) if Sidekiq::Web.respond_to?(:disable)
       Rack::MockRequest.new(Sidekiq::Web).get("/morgue", "rack.session" => {}).tap do |response|
         expect(response.status).to eq(200)
       end.body

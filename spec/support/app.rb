@@ -4,14 +4,12 @@
 
 require "sidekiq"
 require "sidekiq-assured-jobs"
+require_relative "any_sidekiq"
 
-# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
-Redis.sadd_returns_boolean = false
-SIDEKIQ_REDIS = { url: ENV.fetch("REDIS_URL") }.freeze
-Sidekiq.configure_client { |config| config.redis = SIDEKIQ_REDIS }
+Sidekiq.configure_client { |config| config.redis = { url: ENV.fetch("REDIS_URL") } }
 Sidekiq.configure_server do |config|
-  config.redis = SIDEKIQ_REDIS
-  config.options[:poll_interval_average] = ENV["SPEC_POLL"].to_f if ENV["SPEC_POLL"]
+  config.redis = { url: ENV.fetch("REDIS_URL") }
+  AnySidekiq.options[:poll_interval_average] = ENV["SPEC_POLL"].to_f if ENV["SPEC_POLL"]
 end
 
 module Journal
@@ -31,7 +29,7 @@ module Journal
 end
 
 class AssuredJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
   include Sidekiq::AssuredJobs::Worker
 
   # @param key [Object] under which the run is written down
@@ -44,7 +42,7 @@ class AssuredJob
 end
 
 class PlainJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
 
   def perform(key, seconds)
     Journal.start(key)
@@ -54,7 +52,7 @@ class PlainJob
 end
 
 class FailingJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
   include Sidekiq::AssuredJobs::Worker
 
   def perform(key)
@@ -65,11 +63,12 @@ end
 
 # Holds the interpreter's lock in one native call.
 class LockHoldingJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
   include Sidekiq::AssuredJobs::Worker
 
   # A heartbeat as a Ruby thread would send it, to show what it is worth meanwhile.
   def perform(key, seconds, control_ttl_ms)
+    require "redis"
     Journal.start(key)
     beat = Redis.new(url: ENV.fetch("REDIS_URL"))
     control = Thread.new do

@@ -11,7 +11,7 @@ Sidekiq.configure_server do |config|
     hooks = {
       middleware: config.server_middleware.count { |entry| entry.klass == Sidekiq::AssuredJobs::Middleware },
       # This handler is the other one.
-      startup: config.options[:lifecycle_events][:startup].size - 1
+      startup: AnySidekiq.options[:lifecycle_events][:startup].size - 1
     }
     Sidekiq.redis { |redis| redis.set("hooks", JSON.generate(hooks)) }
   end

@@ -6,10 +6,8 @@
 require "sidekiq"
 require "sidekiq/scheduled"
 require "sidekiq-assured-jobs"
+require_relative "any_sidekiq"
 require_relative "../../bench/support/chaos_journal"
-
-# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
-Redis.sadd_returns_boolean = false
 
 looks, signals = IO.pipe
 trap("USR1") { signals.write(".") }
@@ -17,15 +15,15 @@ trap("USR1") { signals.write(".") }
 Sidekiq.configure_server do |config|
   config.redis = { url: ENV.fetch("REDIS_URL"), reconnect_attempts: 0 }
   # A stop pushes back at once.
-  config.options[:timeout] = 0
+  AnySidekiq.options[:timeout] = 0
   config.on(:startup) do
-    scheduler = (config.options[:scheduled_enq] || Sidekiq::Scheduled::Enq).new
+    scheduler = AnySidekiq.scheduler
     Thread.new { scheduler.enqueue_jobs while looks.getc }
   end
 end
 
 class EveryStepJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
   include Sidekiq::AssuredJobs::Worker
 
   # Longer than the first process lives, in seconds.

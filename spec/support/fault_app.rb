@@ -4,17 +4,15 @@
 
 require "sidekiq"
 require "sidekiq-assured-jobs" unless ENV["FAULTS_WAY"] == "plain"
+require_relative "any_sidekiq"
 require_relative "history"
-
-# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
-Redis.sadd_returns_boolean = false
 
 Sidekiq.configure_server do |config|
   # Without an id: redis-rb would name its connections, which an ACL may forbid.
   config.redis = { url: ENV.fetch("REDIS_URL"), id: nil }
   config.logger.level = Logger::WARN unless ENV["FAULTS_VERBOSE"]
   # A retry comes soon.
-  config.options[:poll_interval_average] = 0.5
+  AnySidekiq.options[:poll_interval_average] = 0.5
 end
 
 class FaultJob

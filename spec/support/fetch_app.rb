@@ -9,7 +9,7 @@ require_relative "fetch_jobs"
 
 # Ends its own thread when it runs for the first time.
 class ThreadKillingJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
   include Sidekiq::AssuredJobs::Worker
 
   def perform(key)
@@ -25,7 +25,7 @@ end
 
 # As ActiveJob does it: the class that Sidekiq sees runs another one.
 class WrapperJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
 
   def perform(key, seconds)
     PlainJob.new.perform(key, seconds)
@@ -67,8 +67,7 @@ when "code" then Sidekiq::AssuredJobs.configure { |config| config.fetch = false 
 when "retrieve_work" then Sidekiq::BasicFetch.prepend(CountingFetch)
 when "queues_cmd" then Sidekiq::BasicFetch.prepend(QueuesChanged)
 when "inheriting", "foreign"
-  Sidekiq.configure_server do |config|
-    fetch = ENV["SPEC_FETCH"] == "foreign" ? ForeignFetch : InheritingFetch
-    config.options[:fetch] = fetch.new(config.options.merge(queues: ["default"]))
+  Sidekiq.configure_server do
+    AnySidekiq.fetch_with(ENV["SPEC_FETCH"] == "foreign" ? ForeignFetch : InheritingFetch)
   end
 end

@@ -17,7 +17,7 @@ module FetchHelpers
   # @param queues [Array<String>] a weight is a repetition
   # @return [Sidekiq::AssuredJobs::Fetcher]
   def fetcher(queues, strict: false)
-    Sidekiq::AssuredJobs::Fetcher.new(engine, { queues:, strict: })
+    Sidekiq::AssuredJobs::Fetcher.new(AnySidekiq.queues(queues, strict:), engine)
   end
 
   # @param threads [Integer] how many fetch at once

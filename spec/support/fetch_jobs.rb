@@ -5,13 +5,11 @@
 require "digest"
 require "json"
 require "sidekiq"
-
-# Sidekiq 6.4 uses `sadd` in a way that redis-rb 4.8 warns about, at every push.
-Redis.sadd_returns_boolean = false
+require_relative "any_sidekiq"
 
 # Writes down what it was given.
 class EchoJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
   include Sidekiq::AssuredJobs::Worker if defined?(Sidekiq::AssuredJobs::Worker)
 
   def perform(*args)
@@ -22,7 +20,7 @@ end
 
 # Writes down in which order jobs start.
 class OrderJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
 
   def perform(key)
     Sidekiq.redis { |redis| redis.rpush("journal:order", key) }
@@ -31,7 +29,7 @@ end
 
 # Writes down when it starts.
 class StampJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
 
   def perform(key)
     now = Process.clock_gettime(Process::CLOCK_MONOTONIC)
@@ -41,7 +39,7 @@ end
 
 # Needs no Redis.
 class FileJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
 
   def perform(path, text)
     File.open(path, "a") { |file| file.write("#{text}\n") }

@@ -22,7 +22,7 @@ module Told
 end
 
 class KillingJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
   include Sidekiq::AssuredJobs::Worker
 
   sidekiq_retries_exhausted { |job, error| Told.write("exhausted", job["jid"], error.class.name, error.message) }
@@ -48,7 +48,7 @@ end
 
 # Stops in the middle, as iterable jobs do; what runs around it pushes the rest.
 class InterruptedJob
-  include Sidekiq::Job
+  include Sidekiq::Worker
   include Sidekiq::AssuredJobs::Worker
 
   Interrupted = Class.new(StandardError)

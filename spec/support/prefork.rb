@@ -5,7 +5,7 @@
 
 require_relative "app"
 
-children = Array.new(2) do
+children = Array.new(3) do
   fork do
     cli = Sidekiq::CLI.instance
     cli.parse(["-r", File.expand_path("app.rb", __dir__), "-c", "1"])

@@ -19,8 +19,8 @@ class RedisServer
 
   def start
     @pid = Process.spawn(
-      "redis-server", "--port", port.to_s, "--bind", "127.0.0.1", "--dir", @dir, "--save", "", "--appendonly", "no",
-      *@options, %i[out err] => File.join(@dir, "redis.log")
+      ENV.fetch("REDIS_SERVER", "redis-server"), "--port", port.to_s, "--bind", "127.0.0.1", "--dir", @dir,
+      "--save", "", "--appendonly", "no", *@options, %i[out err] => File.join(@dir, "redis.log")
     )
     Wait.wait_until("redis-server answers") { answers? }
   rescue Exception # rubocop:disable Lint/RescueException -- an interrupt must not leave a server behind

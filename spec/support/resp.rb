@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Redis's wire format, as far as a proxy has to understand it.
+# Redis's wire format (versions 2 and 3), as far as a proxy has to understand it.
 module Resp
   module_function
 
@@ -10,8 +10,9 @@ module Resp
     line = socket.gets("\r\n") or return
     size = line[1..].to_i
     case line[0]
-    when "$" then size.negative? ? line : line + socket.read(size + 2)
-    when "*" then line + Array.new([size, 0].max) { read(socket) }.join
+    when "$", "=", "!" then size.negative? ? line : line + socket.read(size + 2)
+    when "*", "~", ">" then line + Array.new([size, 0].max) { read(socket) }.join
+    when "%" then line + Array.new(2 * size) { read(socket) }.join
     else line
     end
   end

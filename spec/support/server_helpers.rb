@@ -112,6 +112,11 @@ module ServerHelpers
     redis.scan_each(match: key("jobs:*")).flat_map { |jobs| redis.smembers(jobs) }
   end
 
+  # @return [Integer] how often Sidekiq's own fetcher was at work in this example
+  def stock_fetches
+    redis.info(:commandstats).dig("brpop", "calls").to_i
+  end
+
   # Keys that no clean exit may leave.
   def own_keys
     redis.scan_each(match: key("*")).to_a
@@ -120,7 +125,8 @@ module ServerHelpers
   def self.included(base)
     base.before do
       redis.flushall
-      Sidekiq.redis = { url: redis_server.url }
+      redis.config(:resetstat)
+      AnySidekiq.redis = { url: redis_server.url }
     end
     base.after do
       processes.each(&:kill)

@@ -15,17 +15,19 @@ class SidekiqProcess
   # @param env [Hash{String => String}] settings of the gem
   # @param args [Array<String>] arguments of the `sidekiq` command
   # @param app [String] file with the jobs, for the `-r` of the `sidekiq` command
-  def initialize(redis_url, env: {}, args: [], app: APP)
+  # @param script [String, nil] Ruby program that runs a Sidekiq itself, in the place of the `sidekiq` command
+  def initialize(redis_url, env: {}, args: [], app: APP, script: nil)
+    command = script ? [script] : ["-S", "sidekiq", "-r", app, *args]
     @log = Tempfile.new("sidekiq")
     @pid = Process.spawn(
       { "REDIS_URL" => redis_url, "RUBYOPT" => nil, "MALLOC_ARENA_MAX" => "2" }.merge(env),
-      RbConfig.ruby, "-I#{ROOT}/lib", "-rbundler/setup", "-S", "sidekiq", "-r", app, *args,
+      RbConfig.ruby, "-I#{ROOT}/lib", "-rbundler/setup", *command,
       chdir: ROOT, %i[out err] => @log.path
     )
   end
 
   def wait_until_ready(within: 20)
-    Wait.wait_until("sidekiq #{pid} is ready\n#{log}", within:) do
+    wait_until("is ready", within) do
       raise "sidekiq #{pid} ended at boot:\n#{log}" unless alive?
 
       log.match?(/AssuredJobs: instance .* started/m)
@@ -45,7 +47,7 @@ class SidekiqProcess
 
   # @return [Process::Status]
   def wait_for_exit(within: 30)
-    Wait.wait_until("sidekiq #{pid} ends\n#{log}", within:) { !alive? }
+    wait_until("ends", within) { !alive? }
     @status
   end
 
@@ -59,5 +61,13 @@ class SidekiqProcess
   def log
     # Whatever the locale of the machine: names and backtraces hold other characters.
     File.read(@log.path, encoding: "UTF-8").scrub
+  end
+
+  private
+
+  def wait_until(what, within, &)
+    Wait.wait_until("sidekiq #{pid} #{what}", within:, &)
+  rescue Wait::TimedOut => e
+    raise e.class, "#{e.message}\n#{log}"
   end
 end

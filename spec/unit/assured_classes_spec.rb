@@ -3,10 +3,10 @@
 RSpec.describe Sidekiq::AssuredJobs::AssuredClasses do
   before do
     stub_const("KnownAssured", Class.new do
-      include Sidekiq::Job
+      include Sidekiq::Worker
       include Sidekiq::AssuredJobs::Worker
     end)
-    stub_const("KnownPlain", Class.new { include Sidekiq::Job })
+    stub_const("KnownPlain", Class.new { include Sidekiq::Worker })
   end
 
   it "goes by the flag in the payload first" do

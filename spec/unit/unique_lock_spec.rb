@@ -32,10 +32,10 @@ RSpec.describe Sidekiq::AssuredJobs::RecoveryClient, "with a unique lock" do
 
   before do
     stub_const("SidekiqUniqueJobs::Locksmith", UniqueContract::Locksmith)
-    Sidekiq.client_middleware.add(UniqueContract::Client)
+    Sidekiq::AssuredJobs::Compat::SIDEKIQ.client_middleware.add(UniqueContract::Client)
   end
 
-  after { Sidekiq.client_middleware.remove(UniqueContract::Client) }
+  after { Sidekiq::AssuredJobs::Compat::SIDEKIQ.client_middleware.remove(UniqueContract::Client) }
 
   %w[lock_digest unique_digest].each do |key|
     context "when the digest is in #{key}" do
@@ -81,11 +81,11 @@ RSpec.describe Sidekiq::AssuredJobs::RecoveryClient, "with a unique lock" do
         yield unless Sidekiq.redis { |redis| redis.hexists("uniquejobs:d:RUN:LOCKED", job["jid"]) }
       end
     end
-    Sidekiq.client_middleware.add(refuse_while_it_runs)
+    Sidekiq::AssuredJobs::Compat::SIDEKIQ.client_middleware.add(refuse_while_it_runs)
 
     expect(decide).to match(["record", "q", String])
   ensure
-    Sidekiq.client_middleware.remove(refuse_while_it_runs)
+    Sidekiq::AssuredJobs::Compat::SIDEKIQ.client_middleware.remove(refuse_while_it_runs)
   end
 
   it "strips the suffix that a runtime lock leaves in the payload" do
@@ -113,11 +113,11 @@ RSpec.describe Sidekiq::AssuredJobs::RecoveryClient, "with a unique lock" do
 
   it "says so where another client middleware refuses the job" do
     refuse = Class.new { def call(*) = nil }
-    Sidekiq.client_middleware.add(refuse)
+    Sidekiq::AssuredJobs::Compat::SIDEKIQ.client_middleware.add(refuse)
 
     expect(decide).to eq(["record", "refused by client middleware"])
   ensure
-    Sidekiq.client_middleware.remove(refuse)
+    Sidekiq::AssuredJobs::Compat::SIDEKIQ.client_middleware.remove(refuse)
   end
 
   it "lets the application's own pushes keep their answer to duplicates" do

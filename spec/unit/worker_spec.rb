@@ -6,8 +6,8 @@ RSpec.describe Sidekiq::AssuredJobs::Worker do
   end
 
   it "sets the option, whether it comes after or before Sidekiq's own module" do
-    after = job_class { include(Sidekiq::Job).include(Sidekiq::AssuredJobs::Worker) }
-    before = job_class { include(Sidekiq::AssuredJobs::Worker).include(Sidekiq::Job) }
+    after = job_class { include(Sidekiq::Worker).include(Sidekiq::AssuredJobs::Worker) }
+    before = job_class { include(Sidekiq::AssuredJobs::Worker).include(Sidekiq::Worker) }
 
     expect([after, before].map(&:get_sidekiq_options)).to all(include("assured_jobs" => true, "queue" => "default"))
   end
@@ -23,12 +23,12 @@ RSpec.describe Sidekiq::AssuredJobs::Worker do
   end
 
   it "leaves other classes alone" do
-    expect(job_class { include Sidekiq::Job }.get_sidekiq_options).not_to have_key("assured_jobs")
+    expect(job_class { include Sidekiq::Worker }.get_sidekiq_options).not_to have_key("assured_jobs")
   end
 
   it "can be taken back" do
     klass = job_class do
-      include Sidekiq::Job
+      include Sidekiq::Worker
       include Sidekiq::AssuredJobs::Worker
       sidekiq_options assured_jobs: false
     end
@@ -38,7 +38,7 @@ RSpec.describe Sidekiq::AssuredJobs::Worker do
 
   it "puts the flag into payloads" do
     stub_const("Flagged", Class.new do
-      include Sidekiq::Job
+      include Sidekiq::Worker
       include Sidekiq::AssuredJobs::Worker
     end)
     Flagged.perform_async(1)

@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
+require_relative "compat"
 require_relative "engine_settings"
 require_relative "errors"
 require_relative "events"
 require_relative "native"
-require_relative "sidekiq_face"
 
 module Sidekiq
   module AssuredJobs
@@ -37,13 +37,13 @@ module Sidekiq
         def notify(job)
           error = error(job)
           Events.guard("sidekiq_retries_exhausted of #{job["class"]}") { exhausted_block(job)&.call(job, error) }
-          SidekiqFace.death_handlers.each do |handler|
+          Compat::SIDEKIQ.death_handlers.each do |handler|
             Events.guard("a death handler") { handler.call(job, error) }
           end
         end
 
         def reloader
-          SidekiqFace.options[:reloader] || proc { |&block| block.call }
+          Compat::SIDEKIQ.options[:reloader] || proc { |&block| block.call }
         end
 
         def error(job)

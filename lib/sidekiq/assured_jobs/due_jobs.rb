@@ -26,8 +26,9 @@ module Sidekiq
 
       def enqueue(payload, attempt)
         engine = AssuredJobs.engine
-        @client ||= RecoveryClient.new
-        job = @client.prepare(Sidekiq.load_json(payload))
+        # Sidekiq 7 has a `@client` of its own here.
+        @recovery_client ||= RecoveryClient.new
+        job = @recovery_client.prepare(Sidekiq.load_json(payload))
         if job
           job["enqueued_at"] = EngineSettings.timestamp
           engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)

@@ -2,18 +2,15 @@
 
 require "securerandom"
 require "socket"
+require_relative "compat"
 require_relative "passwords"
 require_relative "redis_details"
-require_relative "sidekiq_face"
 require_relative "version"
 
 module Sidekiq
   module AssuredJobs
     # Everything that the engine is told, filled in completely: the Rust side has no defaults.
     module EngineSettings
-      # A payload's points in time are integer milliseconds from Sidekiq 8 on.
-      INTEGER_TIMESTAMPS = Sidekiq::VERSION.to_i >= 8
-
       module_function
 
       # @param configuration [Configuration]
@@ -31,8 +28,8 @@ module Sidekiq
           version: VERSION,
           max_recoveries: configuration.max_recoveries,
           auto_recovery: configuration.auto_recovery_enabled,
-          client_middleware: Sidekiq.client_middleware.any?,
-          integer_timestamps: INTEGER_TIMESTAMPS,
+          client_middleware: Compat::SIDEKIQ.client_middleware.any?,
+          integer_timestamps: Compat::SIDEKIQ.integer_timestamps?,
           **dead_set,
           **redis(configuration.redis_options).transform_values { |details| passwords.resolve(details) },
           passwords:
@@ -41,7 +38,8 @@ module Sidekiq
 
       # @return [Numeric] now, as the running Sidekiq writes it into payloads
       def timestamp
-        ::Process.clock_gettime(::Process::CLOCK_REALTIME, INTEGER_TIMESTAMPS ? :millisecond : :float_second)
+        unit = Compat::SIDEKIQ.integer_timestamps? ? :millisecond : :float_second
+        ::Process.clock_gettime(::Process::CLOCK_REALTIME, unit)
       end
 
       # @param configuration [Configuration]
@@ -60,7 +58,7 @@ module Sidekiq
 
       # @api private
       def dead_set
-        options = SidekiqFace.options
+        options = Compat::SIDEKIQ.options
         { dead_max_jobs: options[:dead_max_jobs], dead_timeout: options[:dead_timeout_in_seconds].to_f }
       end
       private_class_method :dead_set

@@ -10,15 +10,19 @@ module Sidekiq
     class Fetcher < Sidekiq::BasicFetch
       # A job in hand, in flight if it is assured.
       class UnitOfWork < Sidekiq::BasicFetch::UnitOfWork
+        CONFIGURED = members.include?(:config)
+        private_constant :CONFIGURED
+
         # @return [Integer, nil] the attempt, if the job is in flight
         attr_reader :attempt
 
         # @param queue [String] with `queue:`
         # @param job [String] payload
+        # @param config [Object, nil] what Sidekiq gives its own since 6.5
         # @param attempt [Integer, nil]
         # @param engine [Native::Engine]
-        def initialize(queue, job, attempt, engine)
-          super(queue, job)
+        def initialize(queue, job, config, attempt, engine)
+          CONFIGURED ? super(queue, job, config) : super(queue, job)
           @attempt = attempt
           @engine = engine
         end
@@ -60,12 +64,14 @@ module Sidekiq
         end
       end
 
+      # @param source [Hash, Module, Sidekiq::Capsule] where Sidekiq's own fetcher finds its queues: the options, or
+      #   the capsule since Sidekiq 7
       # @param engine [Native::Engine]
-      # @param options [Hash] Sidekiq's own
-      def initialize(engine, options)
-        super(options)
+      def initialize(source, engine = AssuredJobs.engine)
+        super(source)
         @engine = engine
-        names = options[:queues].map(&:to_s)
+        # Sidekiq 6 keeps a timeout among them.
+        names = @queues.grep(String).map { |queue| queue.delete_prefix("queue:") }
         @native_queues = engine.open_queues(names, @strictly_ordered_queues) unless names.empty?
       end
 
@@ -77,7 +83,7 @@ module Sidekiq
         end
 
         queue, payload, attempt = @engine.fetch(@native_queues, TIMEOUT.to_f)
-        UnitOfWork.new("queue:#{queue}", payload, attempt, @engine) if queue
+        UnitOfWork.new("queue:#{queue}", payload, @config, attempt, @engine) if queue
       end
     end
   end

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "embedded"
 require_relative "engine_settings"
 require_relative "event_loop"
 require_relative "middleware"
@@ -30,7 +31,10 @@ module Sidekiq
       def install
         return if @installed
 
+        # Where no server runs, Sidekiq 7 keeps each block for an embedded one.
         Sidekiq.configure_server do |config|
+          next if @installed
+
           @installed = true
           # Outermost, so that a job is in flight before other middleware can fail.
           config.server_middleware { |chain| chain.prepend(Middleware) }
@@ -68,7 +72,8 @@ module Sidekiq
       private
 
       def start_serving
-        way_in = WayIn.choose(engine, @configuration.call)
+        engine # also where jobs are tracked by the middleware, which would start it with the first job
+        way_in = WayIn.choose(@configuration.call)
         AssuredJobs.logger.info { "AssuredJobs: #{way_in}" }
       end
 
@@ -85,6 +90,7 @@ module Sidekiq
         @events = EventLoop.new(engine, -> { AssuredJobs.logger })
         PushBack.install
         WorkInHand.install
+        Embedded.install
         RecoveryCount.install
         pid = ::Process.pid
         # Sidekiq has no event for "all jobs have ended" before 8.0.2. A forked child inherits this handler.

@@ -27,7 +27,7 @@ module Sidekiq
           # Prepending twice has no effect. Sidekiq 6.0 pushes back through the class itself.
           (stock.respond_to?(:bulk_requeue) ? stock.singleton_class : stock).prepend(Atomic)
           foreign = WayIn.foreign_fetcher
-          foreign&.singleton_class&.prepend(AfterForeignFetch)
+          Compat::SIDEKIQ.requeuer(foreign).prepend(AfterForeignFetch) if foreign
         end
 
         # @param payload [String]

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "compat"
 require_relative "errors"
 require_relative "redis_client_details"
 require_relative "redis_options"
@@ -26,11 +27,7 @@ module Sidekiq
       # @return [Hash] details of the Redis that `redis_options` names
       # @raise [ConfigurationError]
       def of_options(options)
-        if Sidekiq::VERSION.to_i >= 7
-          RedisClientDetails.of(RedisOptions.redis_client_config(options), "redis_options")
-        else
-          of_connection(RedisOptions.redis(options), "redis_options")
-        end
+        Compat::SIDEKIQ.redis_details(options, "redis_options")
       end
 
       # @param connection [Redis, Redis::Namespace, RedisClient]

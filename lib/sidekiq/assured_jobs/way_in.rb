@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "compat"
 require_relative "due_jobs"
 require_relative "fetcher"
 
@@ -11,15 +12,14 @@ module Sidekiq
       class << self
         # Puts our fetcher in place, unless something speaks against it.
         #
-        # @param engine [Native::Engine]
         # @param configuration [Configuration]
         # @return [String] which way is on, and why, for the log
-        def choose(engine, configuration)
+        def choose(configuration)
           obstacle = obstacle(configuration)
           return "jobs are tracked by the middleware, because #{obstacle}" if obstacle
 
-          options[:fetch] = Fetcher.new(engine, options)
-          options[:scheduled_enq] ||= DueJobs
+          @ours = Compat::SIDEKIQ.fetch_with(Fetcher)
+          Compat::SIDEKIQ.options[:scheduled_enq] ||= DueJobs
           "jobs are tracked by assured fetch"
         end
 
@@ -27,18 +27,17 @@ module Sidekiq
         #
         # @return [Object, nil]
         def foreign_fetcher
-          fetch = options[:fetch]
-          ours = [nil, Sidekiq::BasicFetch].include?(fetch) || fetch.instance_of?(Sidekiq::BasicFetch)
-          fetch unless ours || fetch.is_a?(Fetcher)
+          fetcher = Compat::SIDEKIQ.fetcher
+          stock = fetcher.nil? || fetcher == Sidekiq::BasicFetch || fetcher.instance_of?(Sidekiq::BasicFetch)
+          fetcher unless stock || fetcher.equal?(@ours)
         end
 
         private
 
         def obstacle(configuration)
           if !configuration.fetch then "fetch is set to false"
-          elsif foreign_fetcher then "#{foreign_fetcher.class} fetches the jobs"
+          elsif foreign_fetcher then "#{class_name(foreign_fetcher)} fetches the jobs"
           elsif changed? then "another gem changes how Sidekiq fetches"
-          elsif class_methods? then "this Sidekiq takes no fetcher that is shared by its threads"
           elsif EngineSettings.second_redis?(configuration)
             "redis_options names another Redis than the one with the queues"
           end
@@ -52,14 +51,8 @@ module Sidekiq
           end
         end
 
-        # Sidekiq 6.0
-        def class_methods?
-          Sidekiq::BasicFetch.respond_to?(:bulk_requeue)
-        end
-
-        # Sidekiq 6.5 moved its options.
-        def options
-          Sidekiq.respond_to?(:[]) ? Sidekiq : Sidekiq.options
+        def class_name(fetcher)
+          fetcher.is_a?(Module) ? fetcher.name : fetcher.class.name
         end
       end
     end

@@ -1,0 +1,71 @@
+# frozen_string_literal: true
+
+module Sidekiq
+  module AssuredJobs
+    module Compat
+      # Sidekiq 6.1 to 6.5: options of the module itself, one fetcher that all threads share, redis-rb.
+      class Sidekiq6
+        # @return [#[], #[]=] Sidekiq's options
+        def options
+          # 6.5 moved them.
+          ::Sidekiq.respond_to?(:[]) ? ::Sidekiq : ::Sidekiq.options
+        end
+
+        # @return [Sidekiq::Middleware::Chain]
+        def client_middleware
+          ::Sidekiq.client_middleware
+        end
+
+        # @return [Array<Proc>]
+        def death_handlers
+          ::Sidekiq.death_handlers
+        end
+
+        # @return [Boolean] whether a payload's points in time are integer milliseconds
+        def integer_timestamps?
+          false
+        end
+
+        # @return [Object, nil] what the options say about the fetcher
+        def fetcher
+          options[:fetch]
+        end
+
+        # Makes Sidekiq fetch with this class from its start on.
+        #
+        # @param fetcher_class [Class]
+        # @return [Object] what {#fetcher} returns from now on
+        def fetch_with(fetcher_class)
+          options[:fetch] = fetcher_class.new(options)
+        end
+
+        # @param fetcher [Object] as {#fetcher} returns it
+        # @return [Module] where `bulk_requeue` can be prepended to
+        def requeuer(fetcher)
+          fetcher.singleton_class
+        end
+
+        # A connection as the running Sidekiq makes them.
+        #
+        # @param redis_options [Hash]
+        # @yieldparam connection [Redis, Sidekiq::RedisClientAdapter::CompatClient]
+        # @return [Object] what the block returns
+        # @raise [ArgumentError]
+        def connect(redis_options)
+          connection = RedisOptions.usable_redis(redis_options)
+          yield connection
+        ensure
+          connection&.close
+        end
+
+        # @param redis_options [Hash]
+        # @param origin [String] where they come from, for error messages
+        # @return [Hash] as {RedisDetails.of_connection} returns it
+        # @raise [ConfigurationError]
+        def redis_details(redis_options, origin)
+          RedisDetails.of_connection(RedisOptions.redis(redis_options), origin)
+        end
+      end
+    end
+  end
+end

@@ -1,0 +1,56 @@
+# frozen_string_literal: true
+
+require_relative "sidekiq6"
+
+module Sidekiq
+  module AssuredJobs
+    module Compat
+      # Sidekiq 7: a configuration object that is frozen once Sidekiq runs (7.3.3), a fetcher for each capsule,
+      # redis-client.
+      class Sidekiq7 < Sidekiq6
+        # (see Sidekiq6#options)
+        def options
+          ::Sidekiq.default_configuration
+        end
+
+        # (see Sidekiq6#client_middleware)
+        def client_middleware
+          ::Sidekiq.default_configuration.client_middleware
+        end
+
+        # (see Sidekiq6#death_handlers)
+        def death_handlers
+          ::Sidekiq.default_configuration.death_handlers
+        end
+
+        # (see Sidekiq6#fetcher)
+        def fetcher
+          options[:fetch_class]
+        end
+
+        # (see Sidekiq6#fetch_with)
+        def fetch_with(fetcher_class)
+          options[:fetch_class] = fetcher_class
+        end
+
+        # (see Sidekiq6#requeuer)
+        def requeuer(fetcher)
+          fetcher.is_a?(Class) ? fetcher : super
+        end
+
+        # (see Sidekiq6#connect)
+        def connect(redis_options)
+          connection = RedisOptions.redis_client_config(redis_options).new_client
+          yield connection
+        ensure
+          connection&.close
+        end
+
+        # (see Sidekiq6#redis_details)
+        def redis_details(redis_options, origin)
+          RedisClientDetails.of(RedisOptions.redis_client_config(redis_options), origin)
+        end
+      end
+    end
+  end
+end

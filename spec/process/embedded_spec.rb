@@ -1,0 +1,37 @@
+# frozen_string_literal: true
+
+RSpec.describe "An embedded Sidekiq", skip: !AnySidekiq::SEVEN && "Sidekiq 6 cannot be embedded" do
+  let(:script) { File.expand_path("../support/embedded.rb", __dir__) }
+
+  def start_busy
+    process = start_sidekiq(script:)
+    4.times { |n| push("AssuredJob", n, 3) }
+    wait_until("jobs are in flight") { in_flight.size == 2 && started.size == 2 }
+    process
+  end
+
+  it "has its jobs finished by another process when it is killed" do
+    victim = start_busy
+    interrupted = started.keys
+    expect(victim.log.scan("jobs are tracked by assured fetch").size).to eq(1)
+    expect(stock_fetches).to eq(0)
+    victim.kill
+    start_sidekiq
+
+    wait_until("all jobs are finished", within: 30) { finished.size == 4 }
+    expect(ran_twice).to match_array(interrupted)
+  end
+
+  it "leaves nothing behind when it is stopped, although its process lives on" do
+    process = start_busy
+    process.signal(:USR1)
+    wait_until("it has ended", within: 20) { process.log.include?("The embedded Sidekiq has ended") }
+
+    expect(process).to be_alive
+    expect(queued.size).to eq(4)
+    expect(own_keys).to be_empty
+    wait_until("connections are closed") do
+      redis.client(:list).none? { |client| client["name"].start_with?("sidekiq-assured-jobs:") }
+    end
+  end
+end
