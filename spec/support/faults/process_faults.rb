@@ -89,6 +89,32 @@ module Faults
     end
   end
 
+  # Every few commands of the engine of one process meet with a mishap; Sidekiq's own do not. No reason for any job to
+  # run again.
+  class RoundTripsHurt < Fault
+    # @param process [String]
+    # @param instant [Symbol] `:before` or `:after` Redis executes the command
+    # @param mishap [:cut, Numeric] the connection ends, or so many seconds pass
+    # @param every [Integer] how many commands of one name make one that is struck
+    def initialize(process, instant, mishap, every: 3)
+      super()
+      @process = process
+      @rule = lambda do |step, at|
+        mishap if at == instant && (step.number % every).zero? && !step.name.start_with?("sidekiq:")
+      end
+    end
+
+    private
+
+    def begin_on(world)
+      world.fleet[@process].proxy.rule = @rule
+    end
+
+    def end_on(world)
+      world.fleet[@process].proxy.rule = nil
+    end
+  end
+
   # The wall clock of one process jumps. It runs under libfaketime, which reads the file; its monotonic clock goes on,
   # as it does when an operator or NTP sets the time. No reason for any job to run again.
   class ClockStepped < Fault
