@@ -13,6 +13,8 @@ Sidekiq.configure_server do |config|
   config.logger.level = Logger::WARN unless ENV["FAULTS_VERBOSE"]
   # A retry comes soon.
   AnySidekiq.options[:poll_interval_average] = 0.5
+  # How long a shutdown waits for jobs.
+  AnySidekiq.options[:timeout] = Integer(ENV.fetch("FAULTS_TIMEOUT", AnySidekiq.options[:timeout]))
 end
 
 class FaultJob
@@ -41,5 +43,14 @@ class FaultJob
   def fork_children(seconds)
     Process.detach(fork { exit })
     Process.detach(fork { sleep(seconds + 3) && exit! })
+  end
+end
+
+# A job that is not assured, and so not in the history.
+class BystanderJob
+  include Sidekiq::Worker
+
+  def perform(_id, seconds, _manner)
+    sleep seconds
   end
 end

@@ -31,7 +31,7 @@ class Fleet
   # @param history [History]
   # @param way [String] key of {WAYS}
   # @param env [Hash{String => String}] for all processes
-  # @param own [Hash{String => Hash}] further environment by name of the process
+  # @param own [Hash{String => Hash}] further environment by instance id
   # @param user [String, nil] user info for the Redis URL, as in `user:password`
   def initialize(history, way: "fetch", env: {}, own: {}, user: nil)
     @history = history
@@ -41,6 +41,17 @@ class Fleet
     @own = own
     @user = user
     @members = {}
+    @booted = {}
+  end
+
+  # @return [Float] seconds that a heartbeat lasts
+  def ttl
+    @env.fetch("ASSURED_JOBS_HEARTBEAT_TTL").to_f
+  end
+
+  # @return [Float] seconds from one heartbeat to the next
+  def interval
+    @env.fetch("ASSURED_JOBS_HEARTBEAT_INTERVAL").to_f
   end
 
   # @return [Array<String>] of those that live
@@ -56,14 +67,16 @@ class Fleet
 
   # Starts a process; it is not ready yet.
   #
-  # @param name [String] in the history, and its instance id
+  # @param name [String] in the history. What stands before the first dot is the instance id: `a.2` can follow `a.1`.
   # @param port [Integer] of the Redis
   # @return [void]
   def boot(name, port)
     proxy = FaultProxy.new(port)
     url = @user ? proxy.url.sub("//", "//#{@user}@") : proxy.url
-    env = @env.merge("FAULTS_HISTORY" => @history.path, "FAULTS_PROCESS" => name, "ASSURED_JOBS_INSTANCE_ID" => name)
-    @members[name] = Member.new(name, launch(url, env, @own[name]), proxy)
+    id = name[/\A[^.]+/]
+    env = @env.merge("FAULTS_HISTORY" => @history.path, "FAULTS_PROCESS" => name, "ASSURED_JOBS_INSTANCE_ID" => id)
+    @booted[name] = launch(url, env, @own[id])
+    @members[name] = Member.new(name, @booted[name], proxy)
   end
 
   # @param redis [Redis]
@@ -113,6 +126,12 @@ class Fleet
     @members.values.map do |member|
       "#{member.name}:\n#{member.process.log.lines.grep(/AssuredJobs|ERROR|FATAL/).last(40).join}"
     end.join("\n")
+  end
+
+  # @param folder [String] gets a file for each process that ever lived
+  # @return [void]
+  def keep_logs(folder)
+    @booted.each { |name, process| File.write(File.join(folder, "#{name}.log"), process.log) }
   end
 
   private

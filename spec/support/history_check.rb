@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-require_relative "history"
+require "forwardable"
+require_relative "history_reading"
 
 # Judges a {History} by two promises: no accepted job is lost (S1), and none runs again without a reason (S2).
 #
@@ -9,50 +10,62 @@ require_relative "history"
 # a job stays in hand until Redis is back. A run that raised while Redis could not be reached is a reason for two: where
 # the reply is lost to the command that stores the retry, nobody knows that there is one, and the job goes back, too.
 class HistoryCheck
-  # One run of a job; `to` is nil if it did not end.
-  Run = Struct.new(:process, :from, :to, :raised)
-  # A fault and whom it struck; `to` is nil if it was not undone.
-  Fault = Struct.new(:name, :target, :from, :to) do
-    # @param event [History::Event] of kind `healed`
-    # @return [Boolean]
-    def undone_by?(event)
-      to.nil? && name == event.process && target == event.subject
-    end
-
-    # @return [Boolean] whether it lay upon the time between two instants
-    def over?(from, to)
-      self.from <= to && from <= (self.to || Float::INFINITY)
-    end
-  end
+  extend Forwardable
 
   # Seconds from a fetch to the start of its job, and from its end to its release; also what a process needs to
   # learn that a fault is over.
   SLACK = 1.0
 
+  # @return [Array<String>] jobs that are queued, scheduled, to be retried, or in flight
+  attr_reader :pending
+  # @return [Array<String>] jobs in Sidekiq's Dead set
+  attr_reader :dead
+
+  def_delegators :@reading, :runs, :faults, :story
+
   # @param events [Array<History::Event>]
-  # @param pending [Array<String>] jobs that are queued, scheduled, to be retried, or in flight
-  # @param dead [Array<String>] jobs in Sidekiq's Dead set
+  # @param pending [Array<String>] see {#pending}
+  # @param dead [Array<String>] see {#dead}
   # @param slack [Numeric] see {SLACK}
   def initialize(events, pending: [], dead: [], slack: SLACK)
-    @events = events
+    @reading = HistoryReading.new(events)
     @pending = pending
     @dead = dead
     @slack = slack
   end
 
-  # @return [Array<String>] jobs that Redis accepted and that are neither done, nor dead, nor pending
-  def lost
-    @lost ||= unfinished - @pending
+  # @return [Array<String>] jobs that Redis accepted
+  def accepted
+    @accepted ||= @reading.subjects(:accepted)
+  end
+
+  # @return [Array<String>] jobs that are done
+  def finished
+    @finished ||= @reading.subjects(:finished).uniq
   end
 
   # @return [Array<String>] jobs that Redis accepted and that are neither done nor dead
   def unfinished
-    @unfinished ||= subjects(:accepted) - subjects(:finished) - @dead
+    @unfinished ||= accepted - finished - dead
+  end
+
+  # @return [Array<String>] jobs that Redis accepted and that are neither done, nor dead, nor pending
+  def lost
+    @lost ||= unfinished - pending
   end
 
   # @return [Array<String>] those of them that some process had begun to run
   def lost_after_start
-    lost & subjects(:started)
+    lost & @reading.subjects(:started)
+  end
+
+  # A Redis that loses data takes along the jobs that lie in it. Not those that run: they are recorded anew within one
+  # heartbeat, unless their process is struck before.
+  #
+  # @return [Array<String>] lost jobs that a Redis which lost data explains
+  def lost_by_redis
+    losses = faults.select { |fault| fault.target == History::EVERYBODY }
+    lost.select { |job| losses.any? { |loss| took?(loss, job) } }
   end
 
   # @return [Array<String>] jobs of which a run was followed by another one without a reason
@@ -67,33 +80,18 @@ class HistoryCheck
     runs.select { |_, runs| runs.size > 1 }.keys
   end
 
+  # @return [Array<String>] those of them that ran more often than their exceptions explain
+  def repeated_by_faults
+    runs.select { |_, runs| runs.size > 1 + runs.count(&:raised) }.keys
+  end
+
   # @param processes [Array<String>]
   # @return [Array<String>] jobs that these have begun and not ended
   def running(processes)
     runs.select { |_, runs| runs.any? { |run| run.to.nil? && processes.include?(run.process) } }.keys
   end
 
-  # @return [Hash{String => Array<Run>}] by job
-  def runs
-    @runs ||= @events.each_with_object(Hash.new { |runs, job| runs[job] = [] }) do |event, runs|
-      case event.kind
-      when :started then runs[event.subject] << Run.new(event.process, event.at)
-      when :raised, :finished then finish(runs[event.subject], event)
-      end
-    end
-  end
-
-  # @return [Array<Fault>] in the order in which they struck
-  def faults
-    @faults ||= @events.each_with_object([]) do |event, faults|
-      case event.kind
-      when :struck then faults << Fault.new(event.process, event.subject, event.at)
-      when :healed then faults.reverse.find { |fault| fault.undone_by?(event) }&.to = event.at
-      end
-    end
-  end
-
-  # @return [String] for people: figures first, then each job that went wrong with its runs
+  # @return [String] for people: figures first, then the faults, then each job that went wrong with its runs
   def to_s
     struck = faults.map { |fault| "#{fault.from} to #{fault.to}: #{fault.name} struck #{fault.target}" }
     wrong = (lost | unexplained).first(20).map { |job| "job #{job}: #{runs.fetch(job, []).map(&:to_a)}" }
@@ -103,20 +101,16 @@ class HistoryCheck
   private
 
   def figures
-    "#{subjects(:accepted).size} accepted, #{subjects(:finished).uniq.size} finished, #{@pending.uniq.size} pending, " \
-      "#{@dead.size} dead, #{lost.size} lost, #{repeated.size} ran again, #{unexplained.size} of them without a reason"
+    "#{accepted.size} accepted, #{finished.size} finished, #{pending.uniq.size} pending, #{dead.size} dead, " \
+      "#{lost.size} lost, #{repeated.size} ran again, #{unexplained.size} of them without a reason"
   end
 
-  def subjects(kind)
-    @events.select { |event| event.kind == kind }.map(&:subject)
-  end
+  def took?(loss, job)
+    run = runs.fetch(job, []).last
+    return loss.until >= @reading.last_heard_of(job) - @slack if run.nil? || run.to
 
-  def finish(runs, event)
-    run = runs.find { |candidate| candidate.process == event.process && candidate.to.nil? }
-    return unless run
-
-    run.to = event.at
-    run.raised = event.kind == :raised
+    struck = faults.any? { |fault| fault.target == run.process && fault.over?(run.from, loss.until + (2 * @slack)) }
+    struck && loss.until >= run.from - @slack
   end
 
   def reasons(run)
@@ -131,7 +125,7 @@ class HistoryCheck
   def released_by(run)
     away = faults.select { |fault| fault.target == History::NOBODY }
     away.reduce((run.to || Float::INFINITY) + @slack) do |to, fault|
-      fault.over?(run.from, to) ? [to, (fault.to || Float::INFINITY) + @slack].max : to
+      fault.over?(run.from, to) ? [to, fault.until + @slack].max : to
     end
   end
 end

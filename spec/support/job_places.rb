@@ -2,7 +2,7 @@
 
 require "json"
 
-# Where the jobs of a {World} lie in Redis. Jobs are named by their first argument.
+# Where the assured jobs of a {World} lie in Redis. Jobs are named by their first argument.
 class JobPlaces
   PREFIX = "sidekiq_assured_jobs"
 
@@ -62,6 +62,7 @@ class JobPlaces
   end
 
   def ids(payloads)
-    payloads.map { |payload| JSON.parse(payload)["args"].first.to_s }
+    jobs = payloads.map { |payload| JSON.parse(payload) }
+    jobs.select { |job| job["assured_jobs"] }.map { |job| job["args"].first.to_s }
   end
 end

@@ -36,6 +36,11 @@ class RedisServer
     @pid = nil
   end
 
+  # Removes what a server that is stopped has on disk, except for its log.
+  def forget
+    FileUtils.rm_rf(Dir[File.join(@dir, "{appendonlydir,*.aof,*.rdb}")])
+  end
+
   def remove
     stop
     FileUtils.remove_entry(@dir)

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "fileutils"
 require "redis"
 require "tempfile"
 require_relative "fleet"
@@ -19,9 +20,6 @@ require_relative "wait"
 #   puts world.check
 #   world.close
 class World
-  # How long nothing may happen, with no job running, before one that has not ended counts as stuck, in seconds.
-  CALM = Fleet::TTL + Fleet::INTERVAL + 2
-
   # @return [RedisServer] the one that holds the truth at the moment
   attr_reader :server
   # @return [Fleet]
@@ -38,6 +36,7 @@ class World
   # @param options [Hash] see {Fleet#initialize}
   def initialize(names, redis: [], **options)
     @names = names
+    @options = redis
     @file = Tempfile.new("history")
     @history = History.new(@file.path, "world")
     @fleet = Fleet.new(@history, **options)
@@ -55,9 +54,9 @@ class World
     self
   end
 
-  # @return [RedisServer] another one, which ends with this world
-  def add_server(*options)
-    RedisServer.new(*options).tap { |server| @servers << server }
+  # @return [RedisServer] another one like the first, which ends with this world
+  def add_server
+    RedisServer.new(*@options).tap { |server| @servers << server }
   end
 
   # Leads everybody to another Redis.
@@ -103,7 +102,7 @@ class World
       before = state
       state = [places.pending, history.events.size]
       calm_since = now unless state == before && check.running(fleet.names).empty?
-      done? || now - calm_since > CALM
+      done? || now - calm_since > calm
     end
   end
 
@@ -128,6 +127,17 @@ class World
     HistoryCheck.new(history.events, pending: places.pending, dead: places.dead)
   end
 
+  # Saves the evidence.
+  #
+  # @param folder [String]
+  # @return [String] the folder
+  def keep(folder)
+    FileUtils.mkdir_p(folder)
+    FileUtils.cp(history.path, File.join(folder, "history"))
+    fleet.keep_logs(folder)
+    folder
+  end
+
   # @return [void]
   def close
     supply.stop
@@ -139,6 +149,11 @@ class World
   end
 
   private
+
+  # How long nothing may happen, with no job running, before one that has not ended counts as stuck, in seconds.
+  def calm
+    fleet.ttl + fleet.interval + 2
+  end
 
   def now
     Process.clock_gettime(Process::CLOCK_MONOTONIC)

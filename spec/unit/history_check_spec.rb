@@ -27,6 +27,29 @@ RSpec.describe HistoryCheck do
     expect(check("w offered x").lost).to be_empty
   end
 
+  it "knows what a Redis that lost data took along" do
+    empty = ["Emptied struck everybody", "Emptied healed everybody"]
+    judged = check("w accepted queued", "w accepted begun", "a started begun", "w accepted orphan", "b started orphan",
+                   *empty, "Killed struck b", "3", "w accepted later", "Killed struck a")
+
+    expect(judged.lost).to eq(%w[queued begun orphan later])
+    expect(judged.lost_by_redis).to eq(%w[queued orphan])
+  end
+
+  it "tells the story of a job" do
+    told = check("w accepted x", "a started x", "Killed struck a", "b started x", "b finished x", "w accepted y")
+
+    expect(told.story("x").lines.map(&:split)).to eq(
+      [%w[0.000 accepted by w], %w[0.100 started by a], %w[0.200 Killed strikes a], %w[0.300 started by b],
+       %w[0.400 finished by b]]
+    )
+  end
+
+  it "tells runs again that a fault caused from those after an exception" do
+    runs = ["a started x", "a raised x", "a started x", "a finished x", "a started y", "Killed struck a", "b started y"]
+    expect(check(*runs)).to have_attributes(repeated: %w[x y], repeated_by_faults: %w[y])
+  end
+
   it "takes a second run without any reason for a mistake" do
     expect(check("a started x", "a finished x", "b started x").unexplained).to eq(%w[x])
     expect(check("a started x", "b started x").unexplained).to eq(%w[x])

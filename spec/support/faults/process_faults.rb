@@ -35,6 +35,27 @@ module Faults
     end
   end
 
+  # SIGTERM, as with a deploy. Undone by a successor; what has not ended until then is killed.
+  class ProcessReplaced < ProcessFault
+    # @param target [String]
+    # @param successor [String] name of the process that takes its place
+    def initialize(target, successor:)
+      super(target)
+      @successor = successor
+    end
+
+    private
+
+    def begin_on(world)
+      world.fleet[target].process.signal(:TERM)
+    end
+
+    def end_on(world)
+      world.fleet.bury(target)
+      world.fleet.boot(@successor, world.server.port)
+    end
+  end
+
   # SIGSTOP until SIGCONT, as a virtual machine that is moved, or a laptop that is closed.
   class ProcessPaused < ProcessFault
     private
@@ -70,6 +91,11 @@ module Faults
       super()
       @process = process
       @every = every
+    end
+
+    # @return [String]
+    def name
+      "#{super}:#{@process}"
     end
 
     private

@@ -3,8 +3,7 @@
 require_relative "fault"
 
 module Faults
-  # SIGKILL; undone by a start on the same port. With an append-only file that is synced always nothing is lost;
-  # without one the new server is empty.
+  # SIGKILL; undone by a start on the same port. With an append-only file that is synced always nothing is lost.
   class RedisKilled < Fault
     # @return [String]
     attr_reader :target
@@ -12,7 +11,13 @@ module Faults
     # @param empty [Boolean] whether it comes back without its data
     def initialize(empty: false)
       super()
+      @empty = empty
       @target = empty ? History::EVERYBODY : History::NOBODY
+    end
+
+    # @return [String]
+    def name
+      @empty ? "RedisEmptied" : super
     end
 
     private
@@ -22,6 +27,7 @@ module Faults
     end
 
     def end_on(world)
+      world.server.forget if @empty
       world.server.start
     end
   end
@@ -54,8 +60,9 @@ module Faults
     def prepare(world)
       # It would wait for more replicas to come.
       world.redis.config(:set, "repl-diskless-sync-delay", 0)
-      @replica = world.add_server("--replicaof", "127.0.0.1 #{world.server.port}")
+      @replica = world.add_server
       client = Redis.new(url: @replica.url)
+      client.replicaof("127.0.0.1", world.server.port)
       Wait.wait_until("the replica follows") { client.info["master_link_status"] == "up" }
       # Counts replicas that have everything up to now.
       Wait.wait_until("the replica has everything") { world.redis.call("WAIT", 1, 1000) == 1 }
