@@ -38,7 +38,7 @@ class NemesisReport
 
   # @return [String] all that is known of what went wrong
   def stories
-    wrong = @check.unexplained | lost | @check.unfinished
+    wrong = @check.unexplained | lost | @check.unfinished | @check.pending
     stories = wrong.first(STORIES).map { |job| "job #{job}\n#{@check.story(job)}" }
     stories << "and #{wrong.size - STORIES} more: #{wrong.drop(STORIES).join(" ")}" if wrong.size > STORIES
     left_over = @result.left_over.map { |name| "left over: #{name}" }
@@ -58,12 +58,28 @@ class NemesisReport
   end
 
   def jobs
+    [*whereabouts, *runs, ["left over in Redis", @result.left_over.size]]
+  end
+
+  # Each accepted job is finished, dead, pending, or lost in one of two ways.
+  def whereabouts
+    accepted = @check.accepted
+    ended = @check.finished | @check.dead
     [
-      ["accepted", @check.accepted.size], ["finished", @check.finished.size], ["dead", @check.dead.size],
-      ["pending", @check.pending.size], ["ran again (explained)", (@check.repeated - @check.unexplained).size],
-      ["of them because of a fault", @check.repeated_by_faults.size], ["unexplained", @check.unexplained.size],
+      ["accepted", accepted.size], ["finished", (accepted & @check.finished).size],
+      ["dead", ((accepted & @check.dead) - @check.finished).size],
+      ["pending", (@check.unfinished & @check.pending).size],
       ["lost by Redis itself", @check.lost_by_redis.size], ["lost", lost.size],
-      ["left over in Redis", @result.left_over.size]
+      ["run without an answer to their push", (ended - accepted).size]
+    ]
+  end
+
+  def runs
+    unexplained = @check.unexplained
+    [
+      ["ran again (explained)", (@check.repeated - unexplained).size],
+      ["of them because of a fault", (@check.repeated_by_faults - unexplained).size],
+      ["unexplained", unexplained.size]
     ]
   end
 end
