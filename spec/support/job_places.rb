@@ -32,9 +32,10 @@ class JobPlaces
     redis.keys("#{PREFIX}:jobs:*").flat_map { |key| redis.smembers(key) }
   end
 
-  # @return [Array<String>] keys of the gem, but for verdicts: those wait for instances that may live after all
+  # @return [Array<String>] keys of the gem, but for those that are to stay: verdicts, which wait for instances that may
+  #   live after all, and what was counted since ever
   def own_keys
-    redis.keys("#{PREFIX}:*") - verdicts
+    redis.keys("#{PREFIX}:*") - verdicts - ["#{PREFIX}:stats"]
   end
 
   # @return [Array<String>] keys that tell which instances were declared dead
