@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 
+mod sequences;
 mod server;
 mod space;
 
@@ -15,8 +16,9 @@ use assured_core::identity::Identity;
 use assured_core::settings::{Address, PushBy, RedisDetails, Settings, Timestamps};
 use assured_core::store::{Record, Return, Store};
 
+pub use sequences::{Real, World, try_sequences};
 pub use server::RedisServer;
-pub use space::{Space, expiring, hash, list, set, space, text};
+pub use space::{Space, expiring, hash, list, set, sorted, space, text};
 
 /// How long a condition may take. Far above what a healthy run needs: the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(10);

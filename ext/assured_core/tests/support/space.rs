@@ -15,6 +15,8 @@ pub enum Content {
     Set(BTreeSet<String>),
     List(Vec<String>),
     Hash(BTreeMap<String, String>),
+    /// Members with their scores.
+    Sorted(BTreeMap<String, i64>),
 }
 
 /// Stands for a heartbeat's value, which is the time.
@@ -39,6 +41,10 @@ pub fn list(items: &[&str]) -> Content {
 pub fn hash(fields: &[(&str, &str)]) -> Content {
     let pair = |(field, value): &(&str, &str)| ((*field).into(), (*value).into());
     Content::Hash(fields.iter().map(pair).collect())
+}
+
+pub fn sorted(members: &[(&str, i64)]) -> Content {
+    Content::Sorted(members.iter().map(|(member, score)| ((*member).into(), *score)).collect())
 }
 
 /// A key space. Keys are written in full, as a user would see them.
@@ -86,51 +92,63 @@ impl Space {
                 Content::Set(members) => pipe.cmd("SADD").arg(key).arg(members),
                 Content::List(items) => pipe.cmd("RPUSH").arg(key).arg(items),
                 Content::Hash(fields) => pipe.cmd("HSET").arg(key).arg(fields),
+                Content::Sorted(members) => {
+                    let scored: Vec<_> = members.iter().map(|(member, score)| (score, member)).collect();
+                    pipe.cmd("ZADD").arg(key).arg(scored)
+                }
             };
         }
         pipe.query::<()>(connection).unwrap();
     }
 
+    /// In few round trips: sequences of random steps look at it very often.
     pub fn read(connection: &mut redis::Connection) -> Self {
         let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(connection).unwrap();
-        let mut found = BTreeMap::new();
-        for key in keys {
-            // A key that expires meanwhile is as good as gone.
-            if let Some(content) = read_key(connection, &key) {
-                found.insert(shown(key), content);
-            }
+        if keys.is_empty() {
+            return Self::default();
         }
-        Self(found)
+        let mut types = redis::pipe();
+        for key in &keys {
+            types.cmd("TYPE").arg(key);
+        }
+        let types: Vec<String> = types.query(connection).unwrap();
+        let mut contents = redis::pipe();
+        for (key, kind) in keys.iter().zip(&types) {
+            match kind.as_str() {
+                "none" | "string" => contents.cmd("GET").arg(key),
+                "set" => contents.cmd("SMEMBERS").arg(key),
+                "list" => contents.cmd("LRANGE").arg(key).arg(0).arg(-1),
+                "hash" => contents.cmd("HGETALL").arg(key),
+                "zset" => contents.cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES"),
+                other => panic!("a key of type {other}"),
+            };
+            contents.cmd("PTTL").arg(key);
+        }
+        let replies: Vec<redis::Value> = contents.query(connection).unwrap();
+        // A key that expires meanwhile is as good as gone.
+        let found = keys.into_iter().zip(types).zip(replies.chunks(2)).filter_map(|((key, kind), reply)| {
+            Some((shown(key), content(&kind, reply[0].clone(), read(reply[1].clone()))?))
+        });
+        Self(found.collect())
     }
 }
 
-fn read_key(connection: &mut redis::Connection, key: &[u8]) -> Option<Content> {
-    let mut ask = |name: &str| {
-        let mut cmd = redis::cmd(name);
-        cmd.arg(key);
-        if name == "LRANGE" {
-            cmd.arg(0).arg(-1);
+fn content(kind: &str, value: redis::Value, lifetime: i64) -> Option<Content> {
+    Some(match kind {
+        "set" => Content::Set(shown_all(value).collect()),
+        "list" => Content::List(shown_all(value).collect()),
+        "hash" => Content::Hash(pairs(value).collect()),
+        "zset" => {
+            Content::Sorted(pairs(value).map(|(member, score)| (member, score.parse().unwrap())).collect())
         }
-        cmd.query::<redis::Value>(connection).unwrap()
-    };
-    let kind: String = read(ask("TYPE"));
-    Some(match kind.as_str() {
-        "none" => return None,
-        "string" => {
-            let value = shown(read::<Option<Vec<u8>>>(ask("GET"))?);
-            match read::<i64>(ask("PTTL")) {
+        _ => {
+            let value = shown(read::<Option<Vec<u8>>>(value)?);
+            match lifetime {
                 -1 => Content::Text(value),
                 _ if is_time(&value) => Content::Expiring(TIME.into()),
                 _ => Content::Expiring(value),
             }
         }
-        "set" => Content::Set(shown_all(ask("SMEMBERS")).collect()),
-        "list" => Content::List(shown_all(ask("LRANGE")).collect()),
-        "hash" => {
-            let flat: Vec<_> = shown_all(ask("HGETALL")).collect();
-            Content::Hash(flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
-        }
-        other => panic!("a key of type {other}"),
     })
 }
 
@@ -140,6 +158,11 @@ fn read<T: redis::FromRedisValue>(value: redis::Value) -> T {
 
 fn shown_all(value: redis::Value) -> impl Iterator<Item = String> {
     read::<Vec<Vec<u8>>>(value).into_iter().map(shown)
+}
+
+fn pairs(value: redis::Value) -> impl Iterator<Item = (String, String)> {
+    let flat: Vec<_> = shown_all(value).collect();
+    flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect::<Vec<_>>().into_iter()
 }
 
 /// Bytes that are no UTF-8 stay distinguishable.
