@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::{Redis, Space};
 
 /// How many sequences are tried where `PROPTEST_CASES` does not say it.
-const CASES: u32 = 60;
+const CASES: u32 = 200;
 
 /// The real thing. All sequences of a test share it: a server has only so many databases and ports.
 pub struct Real {
@@ -51,5 +51,5 @@ pub fn try_sequences<W: World>(step: impl Strategy<Value = W::Step>, length: usi
             }
             Ok(())
         })
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{error}"));
 }
