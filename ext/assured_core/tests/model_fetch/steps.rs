@@ -12,8 +12,8 @@ pub const NO_LIST: usize = 3;
 pub const NEVER_DUE: i64 = 9_000_000_000;
 
 /// Payloads, and the label of the record that a pop makes of each; `#` stands for a jid's number, `@` for what
-/// tells two jobs of one jid apart.
-const SHAPES: [(&str, Option<&str>); 14] = [
+/// tells two jobs of one jid apart. Each character stands for one byte.
+const SHAPES: [(&str, Option<&str>); 16] = [
     (r#"{"args":[@],"jid":"j#","assured_jobs":true}"#, Some("j#")),
     (r#"{"args":[@],"jid":"j#"}"#, None),
     (r#"{"args":[@],"jid":"j#","assured_jobs":false}"#, None),
@@ -25,6 +25,8 @@ const SHAPES: [(&str, Option<&str>); 14] = [
     (r#"{"args":[@],"jid":"\u006a#","assured_jobs":true}"#, Some("j#")),
     (r#"{"args":[@],"jid":"* j#:{}","assured_jobs":true}"#, Some("* j#:{}")),
     ("{\"args\":[@],\"jid\":\"\0j#\",\"assured_jobs\":true}", Some("\0j#")),
+    ("{\"args\":[\"\u{ff}\u{0}\",@],\"jid\":\"j#\",\"assured_jobs\":true}", Some("j#")),
+    ("{\"jid\":\"x\",\"args\":[@],\"jid\":\"\u{fe}j#\",\"assured_jobs\":true}", Some("\u{fe}j#")),
     (r#"{"args":[@],"jid":#,"assured_jobs":true}"#, Some("")),
     (r#"{"args":[@],"jid":"","assured_jobs":true}"#, Some("")),
     (r#"{"args":[@],"assured_jobs":true"#, Some("")),
@@ -45,6 +47,11 @@ fn job() -> impl Strategy<Value = Job> {
         let payload = payload.replace('#', &jid).replace('@', &nr.to_string());
         Job { payload, label: label.map(|label| label.replace('#', &jid)) }
     })
+}
+
+/// The bytes of a payload, or of a name made of it.
+pub fn raw(text: &str) -> Vec<u8> {
+    text.chars().map(|byte| u8::try_from(byte).expect("one byte")).collect()
 }
 
 /// Who stands in the registry for an id.

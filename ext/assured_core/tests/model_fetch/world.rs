@@ -8,8 +8,8 @@ use assured_core::identity::Identity;
 use assured_core::store::{Order, Popped, Requeued, Return};
 use proptest::sample::Index;
 
-use crate::steps::{INSTANCES, Job, NEVER_DUE, NO_LIST, Owner, QUEUES, SETS, Step};
-use crate::support::{Real, Space, hash, list, names, set, sorted, space, text};
+use crate::steps::{INSTANCES, Job, NEVER_DUE, NO_LIST, Owner, QUEUES, SETS, Step, raw};
+use crate::support::{Real, Space, hash, list, names, set, shown, sorted, space, text};
 
 pub struct World {
     owners: [Owner; INSTANCES],
@@ -43,11 +43,13 @@ impl crate::support::World for World {
     fn perform(&mut self, real: &mut Real, step: &Step) {
         match step {
             Step::Push { queue, job } => {
-                real.redis.run::<()>(&["LPUSH", &format!("queue:{}", QUEUES[*queue]), &job.payload]);
+                let key = format!("queue:{}", QUEUES[*queue]);
+                real.redis.run_bytes::<()>(&[b"LPUSH", key.as_bytes(), &raw(&job.payload)]);
                 self.queues[*queue].insert(0, job.clone());
             }
             Step::Schedule { set, at, job } => {
-                real.redis.run::<()>(&["ZADD", SETS[*set], &at.to_string(), &job.payload]);
+                let (key, score) = (SETS[*set].as_bytes(), at.to_string());
+                real.redis.run_bytes::<()>(&[b"ZADD", key, score.as_bytes(), &raw(&job.payload)]);
                 self.sets[*set].retain(|(_, other)| other.payload != job.payload);
                 self.sets[*set].push((*at, job.clone()));
             }
@@ -58,7 +60,7 @@ impl crate::support::World for World {
                 self.enqueue(real, *instance, name, *queue, job);
             }
             Step::PushBack { queue, job } => {
-                let pushed = real.store.push_back(QUEUES[*queue].as_bytes(), job.payload.as_bytes());
+                let pushed = real.store.push_back(QUEUES[*queue].as_bytes(), &raw(&job.payload));
                 assert_eq!(pushed.is_ok(), *queue != NO_LIST);
                 if let Some(queue) = self.queues.get_mut(*queue) {
                     queue.push(job.clone());
@@ -83,25 +85,28 @@ impl crate::support::World for World {
             keys = keys.with("ns:instances", hash(&pairs));
         }
         for (name, jobs) in QUEUES.iter().zip(&self.queues).filter(|(_, jobs)| !jobs.is_empty()) {
-            let payloads: Vec<_> = jobs.iter().map(|job| job.payload.as_str()).collect();
+            let payloads: Vec<_> = jobs.iter().map(|job| visible(&job.payload)).collect();
+            let payloads: Vec<_> = payloads.iter().map(String::as_str).collect();
             keys = keys.with(&format!("queue:{name}"), list(&payloads));
         }
         if !self.known_queues.is_empty() {
             keys = keys.with("queues", set(&self.known_queues.iter().copied().collect::<Vec<_>>()));
         }
         for (name, jobs) in SETS.iter().zip(&self.sets).filter(|(_, jobs)| !jobs.is_empty()) {
-            let scored: Vec<_> = jobs.iter().map(|(at, job)| (job.payload.as_str(), *at)).collect();
+            let scored: Vec<_> = jobs.iter().map(|(at, job)| (visible(&job.payload), *at)).collect();
+            let scored: Vec<_> = scored.iter().map(|(payload, at)| (payload.as_str(), *at)).collect();
             keys = keys.with(name, sorted(&scored));
         }
         for instance in 0..INSTANCES {
             let held = self.records.iter().filter(|(_, (holder, _))| *holder == instance);
-            let names: Vec<_> = held.map(|(name, _)| name.as_str()).collect();
+            let names: Vec<_> = held.map(|(name, _)| visible(name)).collect();
+            let names: Vec<_> = names.iter().map(String::as_str).collect();
             if !names.is_empty() {
                 keys = keys.with(&format!("ns:jobs:i{instance}"), set(&names));
             }
         }
         let payload = |keys: Space, (name, (_, payload)): (&String, &(usize, String))| {
-            keys.with(&format!("ns:job:{name}"), text(payload))
+            keys.with(&visible(&format!("ns:job:{name}")), text(&visible(payload)))
         };
         self.records.iter().fold(keys, payload)
     }
@@ -115,7 +120,7 @@ impl World {
             .zip(self.pops..)
             .map(|(positions, pop)| Order { suffix: suffix(pop).into(), positions: positions.clone() })
             .collect();
-        let releases_sent: Vec<_> = releases.iter().map(|name| Bytes::from(name.as_str())).collect();
+        let releases_sent: Vec<_> = releases.iter().map(|name| raw(name)).collect();
         let found = real.store.fetch(&identity(instance), &releases_sent, &names(&QUEUES), &sent);
         let expected = self.serve(instance, orders, &releases);
         self.pops += orders.len();
@@ -135,7 +140,7 @@ impl World {
             }
             let job = self.queues[queue].pop().unwrap();
             let name = self.record(i, &job, self.pops + order);
-            served.push(Popped { order, queue, payload: job.payload.into(), name });
+            served.push(Popped { order, queue, payload: raw(&job.payload), name });
         }
         Ok(served)
     }
@@ -149,18 +154,14 @@ impl World {
             let first = due.min_by_key(|i| (jobs[*i].0, jobs[*i].1.payload.clone()))?;
             let (_, job) = jobs.remove(first);
             let name = self.record(instance, &job, self.pops);
-            Some((job.payload.into_bytes(), name))
+            Some((raw(&job.payload), name))
         });
         self.pops += 1;
         assert_eq!(found.map_err(|error| error.remedy), expected);
     }
 
     fn enqueue(&mut self, real: &mut Real, instance: usize, name: String, queue: usize, job: &Job) {
-        let due = Return {
-            name: name.clone().into(),
-            queue: QUEUES[queue].into(),
-            payload: job.payload.clone().into(),
-        };
+        let due = Return { name: raw(&name), queue: QUEUES[queue].into(), payload: raw(&job.payload) };
         let found = real.store.enqueue(&identity(instance), due).map_err(|error| error.remedy);
         let expected = match self.records.get(&name) {
             _ if self.owners[instance] == Owner::Other => Err(Remedy::Reclaim),
@@ -178,8 +179,7 @@ impl World {
     }
 
     fn release_if_unchanged(&mut self, real: &mut Real, instance: usize, records: Vec<(String, String)>) {
-        let sent: Vec<_> =
-            records.iter().map(|(name, payload)| (name.as_str().into(), payload.as_bytes().into())).collect();
+        let sent: Vec<_> = records.iter().map(|(name, payload)| (raw(name), raw(payload).into())).collect();
         let found = real.store.release_if_unchanged(&identity(instance), &sent).map_err(|error| error.remedy);
         if self.owners[instance] == Owner::Other {
             assert_eq!(found, Err(Remedy::Reclaim));
@@ -218,8 +218,13 @@ impl World {
         let name = if free { label } else { label + &suffix(pop) };
         self.records.insert(name.clone(), (instance, job.payload.clone()));
         self.attempts.push((name.clone(), job.payload.clone()));
-        Some(name.into())
+        Some(raw(&name))
     }
+}
+
+/// How the whole key space shows it.
+fn visible(text: &str) -> String {
+    shown(raw(text))
 }
 
 fn suffix(pop: usize) -> String {

@@ -21,13 +21,14 @@ pub enum Step {
     Track {
         id: u8,
         by: u8,
-        jid: u8,
-        size: usize,
+        releases: Vec<Index>,
+        /// The number of each jid, and the size of its payload.
+        jobs: Vec<(u8, usize)>,
     },
     Release {
         id: u8,
         by: u8,
-        name: Index,
+        names: Vec<Index>,
     },
     Retire {
         id: u8,
@@ -70,9 +71,9 @@ pub fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (id(), by()).prop_map(|(id, by)| Step::Claim { id, by }),
         1 => (id(), by(), names()).prop_map(|(id, by, names)| Step::Beat { id, by, names }),
-        6 => (id(), by(), 0..3u8, 1..6usize)
-            .prop_map(|(id, by, jid, size)| Step::Track { id, by, jid, size }),
-        2 => (id(), by(), name()).prop_map(|(id, by, name)| Step::Release { id, by, name }),
+        6 => (id(), by(), names(), vec((0..3u8, 1..6usize), 1..4))
+            .prop_map(|(id, by, releases, jobs)| Step::Track { id, by, releases, jobs }),
+        2 => (id(), by(), vec(name(), 1..4)).prop_map(|(id, by, names)| Step::Release { id, by, names }),
         2 => (id(), by()).prop_map(|(id, by)| Step::Retire { id, by }),
         2 => (names(), 0..12usize).prop_map(|(names, budget)| Step::Payloads { names, budget }),
         2 => (id(), name()).prop_map(|(id, name)| Step::Forget { id, name }),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use assured_core::Bytes;
 use assured_core::error::Remedy;
 use assured_core::identity::Identity;
-use assured_core::store::{Beat, Requeued};
+use assured_core::store::{Beat, Record, Requeued};
 use proptest::sample::Index;
 
 use crate::steps::{IDS, Step};
@@ -44,20 +44,28 @@ impl crate::support::World for World {
                 let found = store.beat(&identity(*id, *by), TTL, &bytes(&names)).unwrap();
                 assert_eq!(found, self.beat(*id, *by, &names));
             }
-            Step::Track { id, by, jid, size } => {
-                let (name, spare) = (format!("j{jid}"), format!("j{jid}~{}", self.names.len()));
-                let payload = format!("{:0>size$}", self.names.len());
-                let found = store.record(&identity(*id, *by), &[], &[record(&name, &spare, &payload)]);
-                let expected = self.track(*id, *by, name, spare, payload);
-                assert_eq!(found.map_err(|error| error.remedy), expected.map(|spare| vec![spare]));
+            Step::Track { id, by, releases, jobs } => {
+                let releases = self.pick(releases);
+                let first = self.names.len();
+                let records: Vec<_> = jobs
+                    .iter()
+                    .zip(first..)
+                    .map(|((jid, size), nth)| {
+                        let payload = format!("{nth:0>size$}");
+                        record(&format!("j{jid}"), &format!("j{jid}~{nth}"), &payload)
+                    })
+                    .collect();
+                let found = store.record(&identity(*id, *by), &bytes(&releases), &records);
+                let expected = self.track(*id, *by, &releases, &records);
+                assert_eq!(found.map_err(|error| error.remedy), expected);
             }
-            Step::Release { id, by, name } => {
-                let name = name.get(&self.names).clone();
-                let found = store.record(&identity(*id, *by), &bytes(std::slice::from_ref(&name)), &[]);
+            Step::Release { id, by, names } => {
+                let names = self.pick(names);
+                let found = store.record(&identity(*id, *by), &bytes(&names), &[]);
                 let ours = self.owners.get(id).is_none_or(|owner| owner == by);
                 assert_eq!(found.is_ok(), ours);
-                if ours && self.records.remove(&(*id, name.clone())) {
-                    self.payloads.remove(&name);
+                if ours {
+                    self.release(*id, &names);
                 }
             }
             Step::Retire { id, by } => {
@@ -177,17 +185,38 @@ impl World {
         }
     }
 
-    /// Whether the record took its spare name.
-    fn track(&mut self, id: u8, by: u8, jid: String, spare: String, payload: String) -> Result<bool, Remedy> {
+    /// For each record whether it took its spare name.
+    fn track(
+        &mut self,
+        id: u8,
+        by: u8,
+        releases: &[String],
+        records: &[Record],
+    ) -> Result<Vec<bool>, Remedy> {
         if *self.owners.entry(id).or_insert(by) != by {
             return Err(Remedy::Reclaim);
         }
-        let taken = self.payloads.contains_key(&jid) && !self.records.contains(&(id, jid.clone()));
-        let name = if taken { spare } else { jid };
-        self.payloads.insert(name.clone(), Some(payload));
-        self.records.insert((id, name.clone()));
-        self.names.push(name);
-        Ok(taken)
+        self.release(id, releases);
+        let mut track_one = |record: &Record| {
+            let [jid, spare, payload] = [&record.name[..], &record.spare, &record.payload]
+                .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+            let taken = self.payloads.contains_key(&jid) && !self.records.contains(&(id, jid.clone()));
+            let name = if taken { spare } else { jid };
+            self.payloads.insert(name.clone(), Some(payload));
+            self.records.insert((id, name.clone()));
+            self.names.push(name);
+            taken
+        };
+        Ok(records.iter().map(&mut track_one).collect())
+    }
+
+    /// The payload goes with the record, and with nobody else's.
+    fn release(&mut self, id: u8, names: &[String]) {
+        for name in names {
+            if self.records.remove(&(id, name.clone())) {
+                self.payloads.remove(name);
+            }
+        }
     }
 
     /// How many records are left; an id that has none is nobody's.

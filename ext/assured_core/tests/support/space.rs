@@ -166,7 +166,7 @@ fn pairs(value: redis::Value) -> impl Iterator<Item = (String, String)> {
 }
 
 /// Bytes that are no UTF-8 stay distinguishable.
-fn shown(bytes: Vec<u8>) -> String {
+pub fn shown(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| error.into_bytes().escape_ascii().to_string())
 }
 
