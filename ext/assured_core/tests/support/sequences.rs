@@ -13,7 +13,7 @@ use super::{Redis, Space};
 /// How many sequences are tried where `PROPTEST_CASES` does not say it.
 const CASES: u32 = 200;
 
-/// The real thing. All sequences of a test share it: a server has only so many databases and ports.
+/// The real thing. All sequences of a test share it: databases and ports run out.
 pub struct Real {
     pub redis: Redis,
     pub store: Store,
