@@ -13,7 +13,7 @@ use assured_core::registry::Token;
 use assured_core::settings::{PushBy, Settings};
 use assured_core::store::{Requeued, Return, Store};
 use assured_core::waiter::{Waiter, Woken};
-use support::{DEADLINE, Redis, Space, eventually, expiring, hash, list, set, sorted, space, text, to_queue};
+use support::{DEADLINE, Redis, Space, eventually, expiring, hash, list, ranked, set, space, text, to_queue};
 
 /// Longer than any test: the engine beats once, at its start.
 const NEVER: Duration = Duration::from_secs(600);
@@ -431,7 +431,7 @@ fn an_orphan_that_cannot_be_parsed_goes_to_the_dead_set_as_it_is_after_so_many_l
     redis.seed(&space([("ns:job:bad", text("{no json"))]));
     let visitor = Engine::visit(redis.settings());
     assert_eq!(sweep_until_dead(&mut redis, &visitor, 1), 4);
-    assert_eq!(redis.dump().get("dead"), Some(&sorted(&["{no json"])));
+    assert_eq!(redis.dump().get("dead"), Some(&ranked(&["{no json"])));
     assert_eq!(redis.dump().get("ns:deaths"), None, "nobody could be told what died");
     assert_eq!(redis.dump().get("ns:instances"), None);
 }

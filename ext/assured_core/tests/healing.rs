@@ -12,7 +12,7 @@ use assured_core::settings::{Address, DeadSet};
 use assured_core::store::{Death, Requeued, Return, Store};
 use lossy_proxy::LossyProxy;
 use support::{
-    Redis, RedisServer, expiring, identity, list, names, record, set, sorted, space, text, to_queue,
+    Redis, RedisServer, expiring, identity, list, names, ranked, record, set, space, text, to_queue,
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -190,7 +190,7 @@ fn kill_across_two_servers_buries_there_and_counts_here() {
         assert_eq!(store.kill(b"dead", b"judge", &deaths, bounds).unwrap(), Some(outcome.to_vec()));
         assert_eq!(tracking.run::<usize>(&["LLEN", "ns:deaths"]), queued);
     }
-    assert_eq!(queues.dump(), space([("dead", sorted(&["j1!"]))]));
+    assert_eq!(queues.dump(), space([("dead", ranked(&["j1!"]))]));
     assert_eq!(tracking.dump().keys().collect::<Vec<_>>(), ["ns:deaths", "ns:verdict:dead"]);
     assert_eq!(tracking.counter("poisoned"), 2);
 }

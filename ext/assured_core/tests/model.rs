@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use assured_core::identity::Identity;
 use assured_core::registry::{Mirrored, Registry, Token};
-use assured_core::store::{Record, Return, Store};
+use assured_core::store::{Record, Return};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-use support::{Redis, Space, expiring, hash, list, set, space, text};
+use support::{Real, Space, expiring, hash, list, set, space, text, try_sequences};
 
 const TTL: Duration = Duration::from_secs(600);
 const INSTANCES: usize = 3;
@@ -55,10 +54,8 @@ struct Attempt {
     recorded: bool,
 }
 
-/// What should be, and next to it the real thing.
+/// What should be, and the registries of the instances.
 struct World {
-    redis: Redis,
-    store: Store,
     registries: Vec<Registry>,
     beating: BTreeSet<usize>,
     judged: BTreeSet<usize>,
@@ -67,122 +64,32 @@ struct World {
     tracked: usize,
 }
 
-impl World {
-    fn new(mut redis: Redis) -> Self {
-        redis.run::<()>(&["FLUSHDB"]);
-        let mut world = Self {
-            store: redis.store(),
-            redis,
+impl support::World for World {
+    type Step = Step;
+
+    fn new(real: &mut Real) -> Self {
+        for instance in 0..INSTANCES {
+            assert!(real.store.claim(&identity(instance), TTL).unwrap());
+        }
+        Self {
             registries: (0..INSTANCES).map(|i| Registry::new(&format!("n{i}"))).collect(),
             beating: (0..INSTANCES).collect(),
             judged: BTreeSet::new(),
             attempts: Vec::new(),
             queue: Vec::new(),
             tracked: 0,
-        };
-        for instance in 0..INSTANCES {
-            assert!(world.store.claim(&identity(instance), TTL).unwrap());
         }
-        world
     }
 
-    fn perform(&mut self, step: &Step) {
+    fn perform(&mut self, real: &mut Real, step: &Step) {
         match *step {
-            Step::Track { instance, jid } => self.track(instance, jid, 1),
-            Step::TrackTwice { instance, jid } => self.track(instance, jid, 2),
-            Step::Release { nth } => self.release(nth),
-            Step::GiveBack { nth } => self.give_back(nth),
-            Step::Requeue { instance } => self.requeue(instance),
-            Step::Beat { instance } => self.beat(instance),
+            Step::Track { instance, jid } => self.track(real, instance, jid, 1),
+            Step::TrackTwice { instance, jid } => self.track(real, instance, jid, 2),
+            Step::Release { nth } => self.release(real, nth),
+            Step::GiveBack { nth } => self.give_back(real, nth),
+            Step::Requeue { instance } => self.requeue(real, instance),
+            Step::Beat { instance } => self.beat(real, instance),
         }
-    }
-
-    fn track(&mut self, instance: usize, jid: u8, times: usize) {
-        self.tracked += 1;
-        let (jid, payload) = (format!("j{jid}"), format!("{{{}}}", self.tracked));
-        let registry = &self.registries[instance];
-        let token = registry.admit(jid.as_bytes(), b"q", payload.as_bytes());
-        let attempt = registry.send(token).unwrap();
-        let record = Record {
-            name: attempt.name.clone(),
-            spare: attempt.spare.clone(),
-            payload: attempt.payload.clone(),
-        };
-        for _ in 0..times {
-            let spare = self.store.record(&identity(instance), &[], std::slice::from_ref(&record));
-            if spare.unwrap() == [true] {
-                registry.rename_to_spare(token);
-            }
-        }
-        registry.set_mirrored(token, Mirrored::Yes);
-
-        // A jid names the record of one attempt at a time, in all of Redis and in one process.
-        let taken = |other: &Attempt| other.name == jid && (other.recorded || other.instance == instance);
-        let name = match self.attempts.iter().any(taken) {
-            true => format!("{jid}~n{instance}.{token}"),
-            false => jid,
-        };
-        self.attempts.push(Attempt { instance, token, name, payload, recorded: true });
-    }
-
-    fn take(&mut self, nth: usize) -> Option<(Attempt, Vec<u8>)> {
-        if self.attempts.is_empty() {
-            return None;
-        }
-        let attempt = self.attempts.remove(nth % self.attempts.len());
-        let name = self.registries[attempt.instance].remove(attempt.token).unwrap().name;
-        Some((attempt, name))
-    }
-
-    fn release(&mut self, nth: usize) {
-        if let Some((attempt, name)) = self.take(nth) {
-            let names = [name];
-            self.store.record(&identity(attempt.instance), &names, &[]).unwrap();
-            self.registries[attempt.instance].free(&names[0], attempt.token);
-        }
-    }
-
-    fn give_back(&mut self, nth: usize) {
-        if let Some((attempt, name)) = self.take(nth) {
-            let item = Return { name, queue: b"q".to_vec(), payload: attempt.payload.clone().into_bytes() };
-            self.store.give_back(&identity(attempt.instance), std::slice::from_ref(&item)).unwrap();
-            self.registries[attempt.instance].free(&item.name, attempt.token);
-            if attempt.recorded {
-                self.queue.push(attempt.payload);
-            }
-        }
-    }
-
-    fn requeue(&mut self, instance: usize) {
-        let id = identity(instance).id;
-        self.redis.run::<()>(&["DEL", &format!("ns:instance:i{instance}")]);
-        self.beating.remove(&instance);
-        let held = self.attempts.iter_mut().filter(|a| a.instance == instance && a.recorded);
-        let mut returns = Vec::new();
-        for attempt in held {
-            attempt.recorded = false;
-            self.queue.push(attempt.payload.clone());
-            returns.push(Return {
-                name: attempt.name.clone().into_bytes(),
-                queue: b"q".to_vec(),
-                payload: attempt.payload.clone().into_bytes(),
-            });
-        }
-        if !returns.is_empty() {
-            self.judged.insert(instance);
-        }
-        // Twice: a second recoverer finds nothing to do.
-        for by in ["judge", "second"] {
-            self.store.requeue(&id, by.as_bytes(), &returns).unwrap().unwrap();
-        }
-    }
-
-    fn beat(&mut self, instance: usize) {
-        let identity = identity(instance);
-        self.store.beat(&identity, TTL, &[]).unwrap();
-        self.store.clear_verdict(&identity.id, b"judge").unwrap();
-        self.beating.insert(instance);
-        self.judged.remove(&instance);
     }
 
     fn expected(&self) -> Space {
@@ -214,24 +121,101 @@ impl World {
     }
 }
 
+impl World {
+    fn track(&mut self, real: &mut Real, instance: usize, jid: u8, times: usize) {
+        self.tracked += 1;
+        let (jid, payload) = (format!("j{jid}"), format!("{{{}}}", self.tracked));
+        let registry = &self.registries[instance];
+        let token = registry.admit(jid.as_bytes(), b"q", payload.as_bytes());
+        let attempt = registry.send(token).unwrap();
+        let record = Record {
+            name: attempt.name.clone(),
+            spare: attempt.spare.clone(),
+            payload: attempt.payload.clone(),
+        };
+        for _ in 0..times {
+            let spare = real.store.record(&identity(instance), &[], std::slice::from_ref(&record));
+            if spare.unwrap() == [true] {
+                registry.rename_to_spare(token);
+            }
+        }
+        registry.set_mirrored(token, Mirrored::Yes);
+
+        // A jid names the record of one attempt at a time, in all of Redis and in one process.
+        let taken = |other: &Attempt| other.name == jid && (other.recorded || other.instance == instance);
+        let name = match self.attempts.iter().any(taken) {
+            true => format!("{jid}~n{instance}.{token}"),
+            false => jid,
+        };
+        self.attempts.push(Attempt { instance, token, name, payload, recorded: true });
+    }
+
+    fn take(&mut self, nth: usize) -> Option<(Attempt, Vec<u8>)> {
+        if self.attempts.is_empty() {
+            return None;
+        }
+        let attempt = self.attempts.remove(nth % self.attempts.len());
+        let name = self.registries[attempt.instance].remove(attempt.token).unwrap().name;
+        Some((attempt, name))
+    }
+
+    fn release(&mut self, real: &mut Real, nth: usize) {
+        if let Some((attempt, name)) = self.take(nth) {
+            let names = [name];
+            real.store.record(&identity(attempt.instance), &names, &[]).unwrap();
+            self.registries[attempt.instance].free(&names[0], attempt.token);
+        }
+    }
+
+    fn give_back(&mut self, real: &mut Real, nth: usize) {
+        if let Some((attempt, name)) = self.take(nth) {
+            let item = Return { name, queue: b"q".to_vec(), payload: attempt.payload.clone().into_bytes() };
+            real.store.give_back(&identity(attempt.instance), std::slice::from_ref(&item)).unwrap();
+            self.registries[attempt.instance].free(&item.name, attempt.token);
+            if attempt.recorded {
+                self.queue.push(attempt.payload);
+            }
+        }
+    }
+
+    fn requeue(&mut self, real: &mut Real, instance: usize) {
+        let id = identity(instance).id;
+        real.redis.run::<()>(&["DEL", &format!("ns:instance:i{instance}")]);
+        self.beating.remove(&instance);
+        let held = self.attempts.iter_mut().filter(|a| a.instance == instance && a.recorded);
+        let mut returns = Vec::new();
+        for attempt in held {
+            attempt.recorded = false;
+            self.queue.push(attempt.payload.clone());
+            returns.push(Return {
+                name: attempt.name.clone().into_bytes(),
+                queue: b"q".to_vec(),
+                payload: attempt.payload.clone().into_bytes(),
+            });
+        }
+        if !returns.is_empty() {
+            self.judged.insert(instance);
+        }
+        // Twice: a second recoverer finds nothing to do.
+        for by in ["judge", "second"] {
+            real.store.requeue(&id, by.as_bytes(), &returns).unwrap().unwrap();
+        }
+    }
+
+    fn beat(&mut self, real: &mut Real, instance: usize) {
+        let identity = identity(instance);
+        real.store.beat(&identity, TTL, &[]).unwrap();
+        real.store.clear_verdict(&identity.id, b"judge").unwrap();
+        self.beating.insert(instance);
+        self.judged.remove(&instance);
+    }
+}
+
 fn identity(instance: usize) -> Identity {
     Identity { id: format!("i{instance}").into_bytes(), entry: format!("{{{instance}}}") }
 }
 
 #[test]
 fn every_sequence_leaves_the_keys_that_the_model_says() {
-    let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
-    // One server for all cases.
-    let _server = Redis::shared();
-    TestRunner::new(config)
-        .run(&proptest::collection::vec(step(), 1..30), |steps| {
-            let mut world = World::new(Redis::shared());
-            for (done, step) in steps.iter().enumerate() {
-                world.perform(step);
-                let (found, expected) = (world.redis.dump(), world.expected());
-                prop_assert_eq!(found, expected, "after {:?}", &steps[..=done]);
-            }
-            Ok(())
-        })
-        .unwrap();
+    try_sequences::<World>(step(), 30);
 }

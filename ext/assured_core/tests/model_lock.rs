@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use assured_core::identity::Identity;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-use support::{Redis, Space, expiring, hash, space};
+use support::{Real, Space, expiring, hash, space, try_sequences};
 
 const TTL: Duration = Duration::from_secs(600);
 
@@ -75,9 +74,14 @@ fn identity(id: u8, by: u8) -> Identity {
     Identity { id: format!("i{id}").into_bytes(), entry: format!("{{{by}}}") }
 }
 
-impl World {
-    fn perform(&mut self, redis: &mut Redis, step: &Step) {
-        let mut store = redis.store();
+impl support::World for World {
+    type Step = Step;
+
+    fn new(_: &mut Real) -> Self {
+        Self::default()
+    }
+
+    fn perform(&mut self, Real { redis, store }: &mut Real, step: &Step) {
         match *step {
             Step::Lock { by } => {
                 assert_eq!(store.lock(&token(by), TTL).unwrap(), self.lock.map(token));
@@ -140,18 +144,5 @@ impl World {
 
 #[test]
 fn every_sequence_leaves_the_lock_and_the_ids_that_the_model_says() {
-    let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
-    let _server = Redis::shared();
-    TestRunner::new(config)
-        .run(&proptest::collection::vec(step(), 1..30), |steps| {
-            let mut redis = Redis::shared();
-            redis.run::<()>(&["FLUSHDB"]);
-            let mut world = World::default();
-            for (done, step) in steps.iter().enumerate() {
-                world.perform(&mut redis, step);
-                prop_assert_eq!(redis.dump(), world.expected(), "after {:?}", &steps[..=done]);
-            }
-            Ok(())
-        })
-        .unwrap();
+    try_sequences::<World>(step(), 30);
 }

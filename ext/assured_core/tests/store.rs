@@ -9,7 +9,7 @@ use assured_core::error::Remedy;
 use assured_core::settings::DeadSet;
 use assured_core::store::{Beat, Death, Requeued, Store};
 use support::{
-    ENTRY, Redis, Space, expiring, hash, identity, list, names, record, set, sorted, space, text, to_queue,
+    ENTRY, Redis, Space, expiring, hash, identity, list, names, ranked, record, set, space, text, to_queue,
 };
 
 const TTL: Duration = Duration::from_secs(30);
@@ -530,7 +530,7 @@ fn kill_moves_orphans_into_the_dead_set_and_tells_of_them() {
     assert_eq!(
         redis.dump(),
         space([
-            ("dead", sorted(&["{1!}", "{2!}"])),
+            ("dead", ranked(&["{1!}", "{2!}"])),
             ("ns:deaths", list(&["{1!}"])),
             ("ns:instances", hash(&[("dead", OTHER)])),
             ("ns:verdict:dead", expiring("judge")),
@@ -563,17 +563,17 @@ fn kill_leaves_an_instance_that_beats_alone() {
 
 #[test]
 fn kill_keeps_the_bounds_of_the_dead_set_and_what_just_died() {
-    let (mut redis, mut store) = seeded(&orphans().with("dead", sorted(&["old 1", "old 2"])));
+    let (mut redis, mut store) = seeded(&orphans().with("dead", ranked(&["old 1", "old 2"])));
     let recent = |n: u32| (n, format!("recent {n}"));
     for (n, name) in [recent(1), recent(2)] {
         redis.run::<()>(&["ZADD", "dead", &format!("{}", 4_000_000_000_u32 - n), &name]);
     }
     store.kill(b"dead", b"judge", &[death("j1", "{1!}", true)], BOUNDS).unwrap();
-    assert_eq!(redis.dump().get("dead"), Some(&sorted(&["{1!}", "recent 2", "recent 1"])));
+    assert_eq!(redis.dump().get("dead"), Some(&ranked(&["{1!}", "recent 2", "recent 1"])));
     let tiny = DeadSet { max_jobs: 0, timeout: Duration::ZERO };
     redis.run::<()>(&["DEL", "dead"]);
     store.kill(b"dead", b"judge", &[death("j2", "{2!}", true)], tiny).unwrap();
-    assert_eq!(redis.dump().get("dead"), Some(&sorted(&["{2!}"])));
+    assert_eq!(redis.dump().get("dead"), Some(&ranked(&["{2!}"])));
 }
 
 #[test]

@@ -3,9 +3,12 @@
 //!
 //! Not in the model: data that Redis itself loses, the middleware way, the choice of an id, a second Redis.
 
+mod effects;
+mod enabled;
 mod mistakes;
 mod process;
 mod properties;
+mod recovery;
 mod redis;
 mod steps;
 mod symmetry;

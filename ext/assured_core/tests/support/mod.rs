@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 
+mod sequences;
 mod server;
 mod space;
 
@@ -15,8 +16,9 @@ use assured_core::identity::Identity;
 use assured_core::settings::{Address, DeadSet, PushBy, RedisDetails, Settings, Timestamps};
 use assured_core::store::{Record, Return, Store};
 
+pub use sequences::{Real, World, try_sequences};
 pub use server::RedisServer;
-pub use space::{Space, expiring, hash, list, set, sorted, space, text};
+pub use space::{Space, expiring, hash, list, ranked, set, shown, sorted, space, text};
 
 /// How long a condition may take. Far above what a healthy run needs: the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -132,11 +134,15 @@ impl Redis {
 
     /// Runs one command, given as words.
     pub fn run<T: redis::FromRedisValue>(&mut self, words: &[&str]) -> T {
-        let mut cmd = redis::cmd(words[0]);
-        for word in &words[1..] {
-            cmd.arg(word);
-        }
-        cmd.query(&mut self.connection).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        self.run_bytes(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+    }
+
+    /// The same with words that need not be text.
+    pub fn run_bytes<T: redis::FromRedisValue>(&mut self, words: &[&[u8]]) -> T {
+        let mut cmd = redis::Cmd::new();
+        cmd.arg(words);
+        cmd.query(&mut self.connection)
+            .unwrap_or_else(|error| panic!("{}: {error}", words.join(&b' ').escape_ascii()))
     }
 
     /// Writes keys.

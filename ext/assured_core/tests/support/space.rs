@@ -14,9 +14,11 @@ pub enum Content {
     Expiring(String),
     Set(BTreeSet<String>),
     List(Vec<String>),
-    /// A sorted set, by score.
-    Sorted(Vec<String>),
     Hash(BTreeMap<String, String>),
+    /// Members with their scores.
+    Sorted(BTreeMap<String, i64>),
+    /// Members of Sidekiq's Dead set in their order: their scores are times.
+    Ranked(Vec<String>),
 }
 
 /// Stands for a heartbeat's value, which is the time.
@@ -38,13 +40,17 @@ pub fn list(items: &[&str]) -> Content {
     Content::List(items.iter().map(|item| (*item).into()).collect())
 }
 
-pub fn sorted(items: &[&str]) -> Content {
-    Content::Sorted(items.iter().map(|item| (*item).into()).collect())
-}
-
 pub fn hash(fields: &[(&str, &str)]) -> Content {
     let pair = |(field, value): &(&str, &str)| ((*field).into(), (*value).into());
     Content::Hash(fields.iter().map(pair).collect())
+}
+
+pub fn sorted(members: &[(&str, i64)]) -> Content {
+    Content::Sorted(members.iter().map(|(member, score)| ((*member).into(), *score)).collect())
+}
+
+pub fn ranked(members: &[&str]) -> Content {
+    Content::Ranked(members.iter().map(|member| (*member).into()).collect())
 }
 
 /// A key space. Keys are written in full, as a user would see them.
@@ -97,58 +103,70 @@ impl Space {
                 Content::Expiring(value) => pipe.cmd("SET").arg(key).arg(value).arg("EX").arg(1000),
                 Content::Set(members) => pipe.cmd("SADD").arg(key).arg(members),
                 Content::List(items) => pipe.cmd("RPUSH").arg(key).arg(items),
-                Content::Sorted(items) => items
-                    .iter()
-                    .zip(1..)
-                    .fold(&mut pipe, |pipe, (item, score)| pipe.cmd("ZADD").arg(key).arg(score).arg(item)),
                 Content::Hash(fields) => pipe.cmd("HSET").arg(key).arg(fields),
+                Content::Sorted(members) => {
+                    let scored: Vec<_> = members.iter().map(|(member, score)| (score, member)).collect();
+                    pipe.cmd("ZADD").arg(key).arg(scored)
+                }
+                Content::Ranked(members) => {
+                    let scored: Vec<_> = (1..).zip(members).collect();
+                    pipe.cmd("ZADD").arg(key).arg(scored)
+                }
             };
         }
         pipe.query::<()>(connection).unwrap();
     }
 
+    /// In few round trips: sequences of random steps look at it very often.
     pub fn read(connection: &mut redis::Connection) -> Self {
         let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(connection).unwrap();
-        let mut found = BTreeMap::new();
-        for key in keys {
-            // A key that expires meanwhile is as good as gone.
-            if let Some(content) = read_key(connection, &key) {
-                found.insert(shown(key), content);
-            }
+        if keys.is_empty() {
+            return Self::default();
         }
-        Self(found)
+        let mut types = redis::pipe();
+        for key in &keys {
+            types.cmd("TYPE").arg(key);
+        }
+        let types: Vec<String> = types.query(connection).unwrap();
+        let mut contents = redis::pipe();
+        for (key, kind) in keys.iter().zip(&types) {
+            match kind.as_str() {
+                "none" | "string" => contents.cmd("GET").arg(key),
+                "set" => contents.cmd("SMEMBERS").arg(key),
+                "list" => contents.cmd("LRANGE").arg(key).arg(0).arg(-1),
+                "hash" => contents.cmd("HGETALL").arg(key),
+                "zset" => contents.cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES"),
+                other => panic!("a key of type {other}"),
+            };
+            contents.cmd("PTTL").arg(key);
+        }
+        let replies: Vec<redis::Value> = contents.query(connection).unwrap();
+        // A key that expires meanwhile is as good as gone.
+        let found = keys.into_iter().zip(types).zip(replies.chunks(2)).filter_map(|((key, kind), reply)| {
+            let kind = if key == b"dead" && kind == "zset" { "dead" } else { &*kind };
+            Some((shown(key), content(kind, reply[0].clone(), read(reply[1].clone()))?))
+        });
+        Self(found.collect())
     }
 }
 
-fn read_key(connection: &mut redis::Connection, key: &[u8]) -> Option<Content> {
-    let mut ask = |name: &str| {
-        let mut cmd = redis::cmd(name);
-        cmd.arg(key);
-        if name.ends_with("RANGE") {
-            cmd.arg(0).arg(-1);
+fn content(kind: &str, value: redis::Value, lifetime: i64) -> Option<Content> {
+    Some(match kind {
+        "set" => Content::Set(shown_all(value).collect()),
+        "list" => Content::List(shown_all(value).collect()),
+        "hash" => Content::Hash(pairs(value).collect()),
+        "dead" => Content::Ranked(pairs(value).map(|(member, _)| member).collect()),
+        "zset" => {
+            Content::Sorted(pairs(value).map(|(member, score)| (member, score.parse().unwrap())).collect())
         }
-        cmd.query::<redis::Value>(connection).unwrap()
-    };
-    let kind: String = read(ask("TYPE"));
-    Some(match kind.as_str() {
-        "none" => return None,
-        "string" => {
-            let value = shown(read::<Option<Vec<u8>>>(ask("GET"))?);
-            match read::<i64>(ask("PTTL")) {
+        _ => {
+            let value = shown(read::<Option<Vec<u8>>>(value)?);
+            match lifetime {
                 -1 => Content::Text(value),
                 _ if is_time(&value) => Content::Expiring(TIME.into()),
                 _ => Content::Expiring(value),
             }
         }
-        "set" => Content::Set(shown_all(ask("SMEMBERS")).collect()),
-        "list" => Content::List(shown_all(ask("LRANGE")).collect()),
-        "hash" => {
-            let flat: Vec<_> = shown_all(ask("HGETALL")).collect();
-            Content::Hash(flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
-        }
-        // Scores are times; what matters is what lies there.
-        "zset" => Content::Sorted(shown_all(ask("ZRANGE")).collect()),
-        other => panic!("a key of type {other}"),
     })
 }
 
@@ -160,8 +178,13 @@ fn shown_all(value: redis::Value) -> impl Iterator<Item = String> {
     read::<Vec<Vec<u8>>>(value).into_iter().map(shown)
 }
 
+fn pairs(value: redis::Value) -> impl Iterator<Item = (String, String)> {
+    let flat: Vec<_> = shown_all(value).collect();
+    flat.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect::<Vec<_>>().into_iter()
+}
+
 /// Bytes that are no UTF-8 stay distinguishable.
-fn shown(bytes: Vec<u8>) -> String {
+pub fn shown(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| error.into_bytes().escape_ascii().to_string())
 }
 

@@ -1,0 +1,227 @@
+//! What an action does.
+
+use crate::process::{Attempt, Mirrored, Process, Stage, Status};
+use crate::redis::{Bits, job_of};
+use crate::steps::{Action, Protocol};
+use crate::world::{Broken, INSTANCES, World};
+
+impl Protocol {
+    pub fn perform(&self, world: &mut World, action: Action) {
+        match action {
+            Action::Tick => self.tick(world),
+            Action::Fetch(i, job) => {
+                self.release(world, i, world.processes[i].releases);
+                world.redis.queue[job] -= 1;
+                world.processes[i].sent = std::mem::take(&mut world.processes[i].releases);
+                self.pop(world, i, job, false);
+            }
+            Action::PopDue(i, job) => {
+                world.redis.retry[job] -= 1;
+                self.pop(world, i, job, true);
+            }
+            Action::Arrive(i) => self.arrive(world, i),
+            Action::NeverArrive(i) => {
+                world.faults.lost_replies -= 1;
+                let process = &mut world.processes[i];
+                process.arriving = None;
+                // What was released may be recorded again by now: it is looked after before it is released again.
+                process.settle |= std::mem::take(&mut process.sent);
+            }
+            Action::Finish(i, thread) => {
+                let name = attempt(world, i, thread).name;
+                world.jobs[job_of(name)].done = true;
+                world.processes[i].end(thread);
+            }
+            Action::Fail(i, thread) => {
+                let name = attempt(world, i, thread).name;
+                world.faults.failures -= 1;
+                world.jobs[job_of(name)].reasons += 1;
+                world.redis.retry[job_of(name)] += 1;
+                world.processes[i].end(thread);
+            }
+            Action::Release(i) => {
+                let names = std::mem::take(&mut world.processes[i].releases);
+                self.release(world, i, names);
+            }
+            Action::ReleaseUnanswered(i) => {
+                world.faults.lost_replies -= 1;
+                self.release(world, i, world.processes[i].releases);
+            }
+            Action::Enqueue(i, thread) => {
+                self.put_back(world, i, thread);
+                world.processes[i].give_up(thread);
+            }
+            Action::EnqueueUnanswered(i, thread) => {
+                world.faults.lost_replies -= 1;
+                self.put_back(world, i, thread);
+                let sent = Attempt { again: true, ..attempt(world, i, thread) };
+                world.processes[i].attempts[thread] = Some(sent);
+                world.processes[i].attempts.sort_unstable();
+            }
+            Action::GiveBack(i, thread) => {
+                if attempt(world, i, thread).mirrored == Mirrored::Yes {
+                    let moved = self.put_back(world, i, thread);
+                    world.excuse(moved);
+                }
+                world.processes[i].give_up(thread);
+            }
+            Action::Track(i, thread) => {
+                let name = attempt(world, i, thread).name;
+                let spare = world.spare(job_of(name));
+                let name = world.redis.track(i, name, spare);
+                let recorded = Attempt { name, mirrored: Mirrored::Yes, ..attempt(world, i, thread) };
+                world.processes[i].attempts[thread] = Some(recorded);
+                world.processes[i].attempts.sort_unstable();
+            }
+            Action::Settle(i) => {
+                let strays = std::mem::take(&mut world.processes[i].settle) & !world.processes[i].known();
+                world.redis.give_back(i, strays);
+            }
+            Action::Beat(i) => self.beat(world, i),
+            Action::Recover(i) => self.recover(world, i),
+            Action::RequeueUnanswered(i) => {
+                world.faults.lost_replies -= 1;
+                let stage = world.processes[i].stage;
+                self.recover(world, i);
+                world.processes[i].stage = stage;
+            }
+            Action::Drain(i) => {
+                world.faults.exits -= 1;
+                world.processes[i].draining = true;
+            }
+            Action::Retire(i) => {
+                world.redis.retire(i, true);
+                world.processes[i] = Process { status: Status::Retired, ..Process::default() };
+                world.disturb();
+            }
+            Action::Crash(i) => {
+                world.faults.crashes -= 1;
+                world.excuse(world.redis.sets[i]);
+                world.processes[i] = Process { status: Status::Crashed, ..Process::default() };
+                world.excused |= 1 << i;
+                world.disturb();
+            }
+            Action::Pause(i) => {
+                world.faults.pauses -= 1;
+                world.processes[i].status = Status::Paused;
+                world.disturb();
+            }
+            Action::Resume(i) => {
+                world.processes[i].status = Status::Up;
+                world.disturb();
+            }
+            Action::RedisAway => {
+                world.faults.outages -= 1;
+                world.away = true;
+            }
+            Action::RedisBack => {
+                world.away = false;
+                world.just_back = true;
+                world.disturb();
+            }
+        }
+    }
+
+    fn tick(&self, world: &mut World) {
+        for i in 0..INSTANCES {
+            world.redis.beats[i] = world.redis.beats[i].saturating_sub(1);
+            let process = &mut world.processes[i];
+            if matches!(process.status, Status::Up | Status::Paused) {
+                process.tick();
+            }
+            if process.status == Status::Paused && world.redis.beats[i] == 0 {
+                world.excused |= 1 << i;
+            }
+        }
+        if world.away {
+            return;
+        }
+        let late = std::mem::take(&mut world.just_back);
+        for i in 0..INSTANCES {
+            // Who has not noticed yet that Redis is back takes one tick more.
+            let stuck = late && world.processes[i].silent > 1;
+            if world.up(i) && !stuck && !self.mute(&world.processes[i]) {
+                self.beat(world, i);
+            }
+        }
+        for i in 0..INSTANCES {
+            if world.up(i) {
+                self.look(world, i);
+            }
+        }
+        let somebody = (0..INSTANCES).any(|i| world.up(i) && world.processes[i].steady());
+        world.overdue = if somebody && world.unburied() { world.overdue + 1 } else { 0 };
+    }
+
+    fn look(&self, world: &mut World, i: usize) {
+        let silent = world.without_heartbeat(i);
+        let process = &mut world.processes[i];
+        process.look(silent, self.mistake);
+        if process.dead == 0 {
+            return;
+        }
+        if self.fine || world.lock.is_none_or(|holder| world.redis.beats[usize::from(holder)] == 0) {
+            process.stage = Stage::Verdict;
+            world.lock = if self.fine { None } else { Some(i as u8) };
+        } else {
+            process.dead = 0;
+        }
+    }
+
+    fn beat(&self, world: &mut World, i: usize) {
+        let verdict = world.redis.beat(i);
+        let (records, payloads) = (world.redis.sets[i], world.redis.payloads);
+        let process = &mut world.processes[i];
+        process.beat();
+        for attempt in process.attempts.iter_mut().flatten() {
+            let there = records & payloads & (1 << attempt.name) != 0;
+            if attempt.mirrored == Mirrored::Yes && !there {
+                attempt.mirrored = if verdict { Mirrored::Lost } else { Mirrored::Not };
+            }
+        }
+        process.attempts.sort_unstable();
+        let unknown = records & !process.known();
+        process.settle |= unknown & process.strays;
+        process.strays = unknown;
+        world.redis.verdicts &= !(1 << i);
+    }
+
+    fn pop(&self, world: &mut World, i: usize, job: usize, due: bool) {
+        let spare = world.spare(job);
+        let name = world.redis.record(i, job, spare, self.mistake);
+        world.processes[i].arriving = Some((name, due));
+        if !self.fine {
+            self.arrive(world, i);
+        }
+    }
+
+    fn arrive(&self, world: &mut World, i: usize) {
+        let (name, due) = world.processes[i].arriving.take().expect("enabled");
+        world.processes[i].sent = 0;
+        let spare = world.spare(job_of(name));
+        world.processes[i].admit(name, due, spare, self.mistake);
+        world.jobs[job_of(name)].runs += u8::from(!due);
+    }
+
+    fn release(&self, world: &mut World, i: usize, names: Bits) {
+        let before = world.redis;
+        world.redis.release(i, names, self.mistake);
+        let removed = (before.sets[i] & !world.redis.sets[i]) | (before.payloads & !world.redis.payloads);
+        let needed = world.processes[i].attempts.iter().flatten().filter(|a| a.mirrored == Mirrored::Yes);
+        let own = needed.fold(0, |all, attempt| all | 1 << attempt.name);
+        let others = world.redis.sets.iter().fold(own, |all, set| all | set);
+        if removed & others != 0 {
+            world.broken = Some(Broken::Fence);
+        }
+    }
+
+    /// Moves the record of an attempt into its queue.
+    fn put_back(&self, world: &mut World, i: usize, thread: usize) -> Bits {
+        let name = attempt(world, i, thread).name;
+        world.redis.give_back(i, 1 << name)
+    }
+}
+
+fn attempt(world: &World, i: usize, thread: usize) -> Attempt {
+    world.processes[i].attempts[thread].expect("enabled")
+}

@@ -1,0 +1,85 @@
+//! When an action can happen.
+
+use crate::mistakes::Mistake;
+use crate::process::{Mirrored, Process, Stage, Status};
+use crate::steps::{Action, Protocol};
+use crate::world::{INSTANCES, JOBS, World};
+
+impl Protocol {
+    pub fn enabled(&self, world: &World, actions: &mut Vec<Action>) {
+        for i in 0..INSTANCES {
+            self.faults_of(world, i, actions);
+            if world.up(i) {
+                self.actions_of(world, i, actions);
+            }
+        }
+        if world.away {
+            actions.push(Action::RedisBack);
+        } else if world.faults.outages > 0 {
+            actions.push(Action::RedisAway);
+        }
+        if self.time_may_pass(world) {
+            actions.push(Action::Tick);
+        }
+    }
+
+    fn faults_of(&self, world: &World, i: usize, actions: &mut Vec<Action>) {
+        let status = world.processes[i].status;
+        let alive = matches!(status, Status::Up | Status::Paused);
+        if alive && world.faults.crashes > 0 {
+            actions.push(Action::Crash(i));
+        }
+        match status {
+            Status::Up if world.faults.pauses > 0 => actions.push(Action::Pause(i)),
+            // A shorter pause is no more than a process that takes its time.
+            Status::Paused if world.redis.beats[i] == 0 => actions.push(Action::Resume(i)),
+            _ => {}
+        }
+    }
+
+    fn actions_of(&self, world: &World, i: usize, actions: &mut Vec<Action>) {
+        let process = &world.processes[i];
+        let (there, unanswered) = (!world.away, !world.away && world.faults.lost_replies > 0);
+        let mut may = |condition: bool, action: Action| {
+            if condition {
+                actions.push(action);
+            }
+        };
+        let free = there && !process.pipeline_waits();
+        for job in 0..JOBS {
+            let asks = free && !process.draining && process.free_thread().is_some();
+            may(asks && world.redis.queue[job] > 0, Action::Fetch(i, job));
+            may(asks && process.releases == 0 && world.redis.retry[job] > 0, Action::PopDue(i, job));
+        }
+        may(there && process.arriving.is_some(), Action::Arrive(i));
+        may(unanswered && process.arriving.is_some(), Action::NeverArrive(i));
+        may(free && process.releases != 0, Action::Release(i));
+        may(free && unanswered && process.releases != 0, Action::ReleaseUnanswered(i));
+        may(free && process.releases == 0 && process.settle != 0, Action::Settle(i));
+        for (thread, attempt) in process.attempts.iter().enumerate() {
+            let Some(attempt) = attempt else { continue };
+            may(!attempt.due, Action::Finish(i, thread));
+            may(!attempt.due && there && world.faults.failures > 0, Action::Fail(i, thread));
+            may(attempt.due && (free || there && attempt.again), Action::Enqueue(i, thread));
+            may(attempt.due && free && unanswered, Action::EnqueueUnanswered(i, thread));
+            let recorded = attempt.mirrored != Mirrored::Not;
+            may(free && !recorded, Action::Track(i, thread));
+            may(free && recorded && process.draining, Action::GiveBack(i, thread));
+        }
+        let idle = process.attempts == [None; 2] && process.arriving.is_none() && process.releases == 0;
+        may(there && process.draining && idle && process.stage == Stage::Idle, Action::Retire(i));
+        may(world.faults.exits > 0 && !process.draining, Action::Drain(i));
+        may(there && process.silent > 0 && !self.mute(process), Action::Beat(i));
+        may(there && process.stage != Stage::Idle, Action::Recover(i));
+        may(unanswered && matches!(process.stage, Stage::Payloads(_, 0)), Action::RequeueUnanswered(i));
+    }
+
+    /// A recovery takes less than a tick. Who is slower than that is paused.
+    fn time_may_pass(&self, world: &World) -> bool {
+        world.away || (0..INSTANCES).all(|i| !world.up(i) || world.processes[i].stage == Stage::Idle)
+    }
+
+    pub fn mute(&self, process: &Process) -> bool {
+        process.draining && self.mistake == Some(Mistake::BeatDroppedAtShutdown)
+    }
+}
