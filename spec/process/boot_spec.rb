@@ -14,8 +14,8 @@ RSpec.describe "A process that boots" do
     wait_until("all threads are connected") { our_connections.positive? }
     push("AssuredJob", "a", 0)
     wait_until("a job has run") { finished.key?("a") }
-    # Pipeline, heartbeat, sweep and the watch of one queue.
-    expect(our_connections).to be <= 4
+    # Pipeline, heartbeat, sweep, the watch of one queue and the lanes.
+    expect(our_connections).to be <= 7
     expect(registered.size).to eq(1)
   end
 

@@ -12,7 +12,7 @@ use crate::heartbeat::{Checkups, Farewell, Heartbeat, Outage};
 use crate::identity::{Candidates, SharedIdentity};
 use crate::password::Passwords;
 use crate::payload;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{LANES, NEAR_LANES, Pipeline};
 use crate::pulse::Pulse;
 use crate::recovery::{Decision, Push};
 use crate::registry::{Registry, Token};
@@ -39,10 +39,6 @@ pub struct Engine {
     sweeps: Arc<Mutex<Vec<Arc<Waiter<Answer>>>>>,
     lanes: Once,
 }
-
-/// How many fetches may be under way at once. While one is, threads that ask would wait for its end and then for a round
-/// trip more; with more than a few, round trips carry too little to be worth their price.
-const LANES: usize = 3;
 
 #[derive(Default)]
 struct Alarms {
@@ -120,13 +116,13 @@ impl Engine {
         });
     }
 
-    fn spawn_lane(&self) {
+    fn spawn_lane(&self, afar: bool) {
         let settings = Arc::clone(&self.settings);
         let pipeline = Arc::clone(&self.pipeline);
         let identity = Arc::clone(&self.identity);
         let outage = Arc::clone(&self.outage);
         spawn("saj-fetch", Arc::clone(&self.events), move || {
-            pipeline.serve_fetches(Store::new(&settings, "fetch"), &identity, &outage);
+            pipeline.serve_fetches(Store::new(&settings, "fetch"), &identity, &outage, afar);
         });
     }
 
@@ -157,7 +153,7 @@ impl Engine {
 
     /// Begins to watch queues, so that threads may fetch from them.
     pub fn open_queues(&self, queues: Queues) -> Arc<Queues> {
-        self.lanes.call_once(|| (0..LANES).for_each(|_| self.spawn_lane()));
+        self.lanes.call_once(|| (0..LANES).for_each(|lane| self.spawn_lane(lane >= NEAR_LANES)));
         for queue in queues.names.clone() {
             let settings = Arc::clone(&self.settings);
             let pipeline = Arc::clone(&self.pipeline);

@@ -3,6 +3,7 @@
 //! a job while a round trip is under way need not wait for the next one.
 
 mod fetch;
+mod pace;
 mod record;
 mod returns;
 mod serve;
@@ -21,6 +22,10 @@ use crate::registry::{Attempt, Mirrored, Registry, Token};
 use crate::threads::Alarm;
 use crate::waiter::Waiter;
 use crate::watch::Idle;
+use pace::Pace;
+
+/// How many lanes there are: some for any Redis, and how many in all.
+pub use pace::{FAR as LANES, NEAR as NEAR_LANES};
 
 /// Upper bounds of one round trip, in ops and in bytes of payload: they keep each script short, so that no
 /// other client of that Redis waits. One payload may be larger.
@@ -77,8 +82,11 @@ pub struct Pipeline {
     arrived: Condvar,
     /// Wakes a lane.
     wanted: Condvar,
+    /// Wakes one of the lanes that serve where Redis is far away.
+    wanted_afar: Condvar,
     /// Ends the pauses after failures.
     halted: Condvar,
+    pace: Pace,
     /// Held for reading while a fetch is under way, for writing while ops are done.
     fetching: RwLock<()>,
     /// Panics of the thread since it last got through a batch.
@@ -138,7 +146,9 @@ impl Pipeline {
             inbox: Mutex::default(),
             arrived: Condvar::new(),
             wanted: Condvar::new(),
+            wanted_afar: Condvar::new(),
             halted: Condvar::new(),
+            pace: Pace::default(),
             fetching: RwLock::default(),
             panics: AtomicU32::new(0),
         }
@@ -158,7 +168,7 @@ impl Pipeline {
         inbox.forget_abandoned();
         inbox.requests.push_back(request);
         if !self.idle.is_idle() {
-            self.wanted.notify_one();
+            self.call_lanes();
         }
     }
 
@@ -177,7 +187,14 @@ impl Pipeline {
         // Under the lock: between a lane's look at the inbox and its sleep nobody may stir.
         let _inbox = self.inbox.lock();
         self.idle.stir();
+        self.call_lanes();
+    }
+
+    fn call_lanes(&self) {
         self.wanted.notify_one();
+        if self.pace.is_far() {
+            self.wanted_afar.notify_one();
+        }
     }
 
     /// Asks for an attempt to be recorded; [`Attempt::recorded`] is told when Redis has acknowledged it. A
@@ -261,6 +278,7 @@ impl Pipeline {
         self.inbox.lock().stopped = true;
         self.arrived.notify_all();
         self.wanted.notify_all();
+        self.wanted_afar.notify_all();
         self.halted.notify_all();
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::serve::Troubles;
-use super::{BATCH, Pipeline, Release};
+use super::{BATCH, Inbox, Pipeline, Release};
 use crate::Bytes;
 use crate::error::Result;
 use crate::events::{Kind, Level, Notice};
@@ -22,10 +23,11 @@ struct Catch {
 }
 
 impl Pipeline {
-    /// Serves requests until the pipeline is stopped. Several threads may do so, each with a store of its own.
-    pub fn serve_fetches(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage) {
+    /// Serves requests until the pipeline is stopped. Several threads may do so, each with a store of its own; some only
+    /// where Redis is far away.
+    pub fn serve_fetches(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage, afar: bool) {
         let mut troubles = Troubles::default();
-        while self.await_requests() {
+        while self.await_requests(afar) {
             // Before anything leaves the inbox: whoever waits for the fetches under way waits for this one, too.
             let under_way = self.fetching.read();
             let Some(identity) = identity.get() else {
@@ -44,24 +46,25 @@ impl Pipeline {
     }
 
     /// Waits until there is something to fetch; false once stopped.
-    fn await_requests(&self) -> bool {
+    fn await_requests(&self, afar: bool) -> bool {
+        let call = if afar { &self.wanted_afar } else { &self.wanted };
         let mut inbox = self.inbox.lock();
-        while !(inbox.stopped || self.may_fetch(&inbox.requests)) {
-            self.wanted.wait(&mut inbox);
+        while !(inbox.stopped || self.may_fetch(&inbox) && (!afar || self.pace.is_far())) {
+            call.wait(&mut inbox);
         }
         !inbox.stopped
     }
 
     /// While the queues are known to be empty, requests wait.
-    fn may_fetch(&self, requests: &VecDeque<Request>) -> bool {
-        !requests.is_empty() && !self.idle.is_idle()
+    fn may_fetch(&self, inbox: &Inbox) -> bool {
+        !inbox.requests.is_empty() && !self.idle.is_idle()
     }
 
     /// Nothing, if another lane was faster, or the end of the engine.
     fn take_requests(&self) -> Option<Catch> {
         let mut inbox = self.inbox.lock();
         inbox.forget_abandoned();
-        if inbox.stopped || !self.may_fetch(&inbox.requests) {
+        if inbox.stopped || !self.may_fetch(&inbox) {
             return None;
         }
         Some(Catch { releases: inbox.take_releases(BATCH), requests: std::mem::take(&mut inbox.requests) })
@@ -72,8 +75,10 @@ impl Pipeline {
         let Catch { releases, requests } = catch;
         let fetch = Fetch::new(&requests, &self.registry);
         let names: Vec<_> = releases.iter().map(|release| release.name.clone()).collect();
+        let began = Instant::now();
         match store.fetch(identity, &names, &fetch.queues, &fetch.orders) {
             Ok(jobs) => {
+                self.pace.note(began.elapsed());
                 self.released(&releases);
                 let unserved = self.hand_out(identity, &fetch, requests, &jobs);
                 self.wait_on(unserved);
