@@ -30,7 +30,9 @@ RSpec.describe "A Redis user who may do no more than needed", :connection do
 
   # Jobs that run, are scheduled, fail, and die; a process that is killed, one that recovers, and one that stops.
   def live_through(redis_url, **env)
-    boot = -> { start_sidekiq(url: redis_url, env: { "SPEC_POLL" => "0.2" }.merge(env), args: %w[-c 5 -t 1]) }
+    # A grace below the TTL, so that connections are looked at, too.
+    env = { "SPEC_POLL" => "0.2", "ASSURED_JOBS_DEATH_GRACE" => "1" }.merge(env)
+    boot = -> { start_sidekiq(url: redis_url, env:, args: %w[-c 5 -t 1]) }
     killed = boot.call
     push_all_kinds
     wait_until("they run") { started_everywhere.size == 5 }

@@ -5,15 +5,17 @@ module AclRules
   # Where `redis_options` name a Redis for the records alone. SELECT is for another database than 0, ROLE is asked
   # where sentinels are.
   RECORDS = %w[
-    ~sidekiq_assured_jobs:* +client|setname +del +evalsha +exists +get +hdel +hget +hkeys +hset +hsetnx +pexpire +sadd
-    +scan +scard +script|load +set +sismember +smembers +smismember +srem +sscan +strlen
+    ~sidekiq_assured_jobs:* +client|id +client|list +client|setname +del +evalsha +exists +get +hdel +hget +hgetall
+    +hincrby +hkeys +hset +hsetnx +info +llen +lpush +mget +pexpire +rpop +sadd +scan +scard +script|load +set
+    +sismember +smembers +smismember +srem +sscan +strlen
   ].freeze
 
-  # Those of them that only a long sweep (to renew its lock) and a jid that is in flight twice need.
-  SELDOM = %w[pexpire sismember].freeze
+  # Those that only a long sweep (to renew its lock), a jid that is in flight twice, several releases at once, or a
+  # poison job need.
+  SELDOM = %w[lpush pexpire rpop sismember smismember type].freeze
 
   # What the engine needs besides where it shares Sidekiq's own Redis.
-  QUEUES = %w[+blmove +lpush +rpop +rpush +zrangebyscore +zrem].freeze
+  QUEUES = %w[+blmove +lpush +rpop +rpush +type +zrangebyscore +zrem].freeze
 
   # What Sidekiq 6.4 itself needs to run jobs. Its keys have no common beginning.
   SIDEKIQ = %w[

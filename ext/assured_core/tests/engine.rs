@@ -304,6 +304,22 @@ fn orphans_come_back_within_the_promised_time() {
 }
 
 #[test]
+fn periodic_sweeps_scan_no_keys() {
+    let mut redis = Redis::own();
+    let _engine = start(named(&redis, "a"));
+    redis.until(|redis| calls(redis, "hkeys") >= 10);
+    assert_eq!((calls(&mut redis, "scan"), calls(&mut redis, "keys")), (1, 0), "one scan, at the start");
+}
+
+/// How often the server has executed a command.
+fn calls(redis: &mut Redis, command: &str) -> u64 {
+    let stats: String = redis.run(&["INFO", "commandstats"]);
+    let prefix = format!("cmdstat_{command}:calls=");
+    let count = stats.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next()?.parse().ok());
+    count.unwrap_or(0)
+}
+
+#[test]
 fn a_sweep_by_hand_takes_one_look() {
     let mut redis = Redis::shared();
     dead(&mut redis, &["j"]);
