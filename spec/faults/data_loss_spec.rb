@@ -36,8 +36,7 @@ RSpec.describe "A Redis that has lost data", :faults do
 
   %w[fetch middleware].each do |way|
     it "has lost the last writes at a failover: what runs is recorded anew, what ended stays ended (#{way})" do
-      # The replica lags less than any heartbeat lasts.
-      world = start_world(way:, env: { "ASSURED_JOBS_HEARTBEAT_TTL" => "4" })
+      world = start_world(way:)
       failover = Faults::Failover.new
       before = begin_jobs(world, 6, 1.5)
       failover.prepare(world)

@@ -116,8 +116,11 @@ impl Heartbeat {
                 candidates.refuse();
                 self.claim(store, candidates)
             }
-            Beat::Ours { verdict, records, payloads } => {
+            Beat::Ours { verdict, records, payloads, unbroken } => {
                 self.pulse.beat(sent);
+                if !unbroken {
+                    self.pulse.lapse(Instant::now());
+                }
                 let missing: Vec<_> = attempts
                     .into_iter()
                     .zip(payloads)

@@ -10,7 +10,15 @@ pub struct Pulse {
     longest_gap: Duration,
     settling: Duration,
     state: Mutex<Option<Beats>>,
-    connected_since: Mutex<Option<Instant>>,
+    connection: Mutex<Connection>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Connection {
+    since: Option<Instant>,
+    last_known: Option<Instant>,
+    /// When everybody has had the time to beat who lost a connection together with this process.
+    settled_from: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +34,7 @@ impl Pulse {
             longest_gap: (heartbeat_interval + heartbeat_ttl) / 2,
             settling: heartbeat_interval,
             state: Mutex::new(None),
-            connected_since: Mutex::new(None),
+            connection: Mutex::default(),
         }
     }
 
@@ -41,15 +49,37 @@ impl Pulse {
         });
     }
 
+    /// Notes that Redis had no heartbeat of this process any more: it may have gone back to older data, and then it lacks
+    /// those of the others, too.
+    pub fn lapse(&self, now: Instant) {
+        if let Some(beats) = &mut *self.state.lock() {
+            beats.steady_since = beats.steady_since.max(now + self.settling);
+        }
+    }
+
     /// Notes since when the connection is open that the last beat went through.
     pub fn connected(&self, since: Option<Instant>) {
-        *self.connected_since.lock() = since;
+        let mut connection = self.connection.lock();
+        connection.since = since;
+        if let Some(since) = since
+            && connection.last_known.replace(since).is_some_and(|known| known != since)
+        {
+            connection.settled_from = Some(since + self.settling);
+        }
+    }
+
+    /// Since when this process may take a missing heartbeat for a sign of death: it has beaten without a gap, and if its
+    /// connection is a new one, the server may be another one, which lacks the last beats of the others.
+    pub fn may_judge_since(&self, now: Instant) -> Option<Instant> {
+        let settled_from = self.connection.lock().settled_from;
+        let steady_since = self.steady_since(now)?;
+        Some(settled_from.map_or(steady_since, |settled_from| settled_from.max(steady_since)))
     }
 
     /// Since when this process has beaten without a gap on one connection. Whatever cuts that one may have cut those of
     /// the others, too.
     pub fn undisturbed_since(&self, now: Instant) -> Option<Instant> {
-        let connected_since = (*self.connected_since.lock())?;
+        let connected_since = self.connection.lock().since?;
         Some(self.steady_since(now)?.max(connected_since))
     }
 
@@ -91,5 +121,16 @@ mod tests {
         pulse.connected(Some(start + 2 * SECOND));
         assert_eq!(pulse.undisturbed_since(start + 3 * SECOND), Some(start + 2 * SECOND));
         assert_eq!(pulse.steady_since(start + 3 * SECOND), Some(start));
+        assert_eq!(pulse.may_judge_since(start + 3 * SECOND), Some(start + 17 * SECOND), "settling");
+    }
+
+    #[test]
+    fn a_heartbeat_that_redis_has_lost_is_a_gap() {
+        let pulse = Pulse::new(15 * SECOND, 45 * SECOND);
+        let start = Instant::now();
+        pulse.beat(start);
+        pulse.lapse(start + 10 * SECOND);
+        pulse.beat(start + 15 * SECOND);
+        assert_eq!(pulse.may_judge_since(start + 16 * SECOND), Some(start + 25 * SECOND), "settling");
     }
 }

@@ -45,6 +45,8 @@ pub enum Beat {
         records: HashSet<Bytes>,
         /// For each payload that was asked about, whether it is there.
         payloads: Vec<bool>,
+        /// Whether the last heartbeat was still there.
+        unbroken: bool,
     },
     /// Another process owns the id.
     Taken,
@@ -126,13 +128,13 @@ impl Store {
             cmds
         })?;
         let mut replies = replies.into_iter();
-        let (taken, verdict): (bool, Option<Bytes>) = self.next("beat", &mut replies)?;
+        let (taken, verdict, unbroken): (bool, Option<Bytes>, bool) = self.next("beat", &mut replies)?;
         if taken {
             return Ok(Beat::Taken);
         }
         let records = self.next("beat", &mut replies)?;
         let payloads = replies.map(|reply| parse("beat", reply)).collect::<Result<_>>()?;
-        Ok(Beat::Ours { verdict, records, payloads })
+        Ok(Beat::Ours { verdict, records, payloads, unbroken })
     }
 
     /// Deletes a verdict that this instance has acted on.

@@ -154,15 +154,18 @@ impl Sweeper {
     fn sweep(&self, store: &mut Store, recovery: &mut Recovery, looks: &mut Looks) -> Result<Report> {
         let own = self.identity.get().map(|identity| identity.id.clone());
         let mut sightings = store.look()?;
+        let now = Instant::now();
+        if sightings.iter().any(|seen| Some(&seen.id) == own.as_ref() && !seen.alive) {
+            self.pulse.lapse(now);
+        }
         sightings.retain(|seen| Some(&seen.id) != own.as_ref());
         recovery.note(&sightings);
-        let now = Instant::now();
         let dead = match looks {
             Looks::One => sightings.iter().filter(|seen| !seen.alive).map(|seen| seen.id.clone()).collect(),
             Looks::Two(suspects) => {
                 let silent: Vec<_> =
                     sightings.iter().filter(|seen| !seen.alive).map(|seen| seen.id.clone()).collect();
-                suspects.look(&silent, self.pulse.steady_since(now), now)
+                suspects.look(&silent, self.pulse.may_judge_since(now), now)
             }
         };
         let outcome = self.recover_from(store, recovery, &sightings, &dead);

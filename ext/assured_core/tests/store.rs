@@ -90,7 +90,28 @@ fn the_heartbeat_lives_for_its_ttl() {
 
 /// Beats as `a` and asks about no payload.
 fn beat(store: &mut Store) -> Beat {
-    store.beat(&identity("a"), TTL, &[]).unwrap()
+    sent(store.beat(&identity("a"), TTL, &[]).unwrap())
+}
+
+/// Whether the last heartbeat was still there has a test of its own.
+fn sent(beat: Beat) -> Beat {
+    match beat {
+        Beat::Ours { verdict, records, payloads, .. } => {
+            Beat::Ours { verdict, records, payloads, unbroken: true }
+        }
+        Beat::Taken => Beat::Taken,
+    }
+}
+
+#[test]
+fn beat_tells_whether_the_last_one_was_still_there() {
+    let (mut redis, mut store) = seeded(&registered());
+    let mut unbroken =
+        || matches!(store.beat(&identity("a"), TTL, &[]), Ok(Beat::Ours { unbroken: true, .. }));
+    unbroken();
+    assert!(unbroken());
+    redis.run::<()>(&["DEL", "ns:instance:a"]);
+    assert!(!unbroken());
 }
 
 fn ours(verdict: Option<&str>, records: &[&str], payloads: &[bool]) -> Beat {
@@ -98,6 +119,7 @@ fn ours(verdict: Option<&str>, records: &[&str], payloads: &[bool]) -> Beat {
         verdict: verdict.map(Bytes::from),
         records: names(records).into_iter().collect(),
         payloads: payloads.to_vec(),
+        unbroken: true,
     }
 }
 
@@ -125,7 +147,7 @@ fn beat_tells_of_records_and_payloads() {
     );
     let asked = names(&["both", "claim", "payload", "none"]);
     assert_eq!(
-        store.beat(&identity("a"), TTL, &asked).unwrap(),
+        sent(store.beat(&identity("a"), TTL, &asked).unwrap()),
         ours(None, &["both", "claim"], &[true, false, true, false])
     );
 }

@@ -10,15 +10,16 @@
 -- ARGV[3]  heartbeat value (unix time, seconds)
 -- ARGV[4]  heartbeat_ttl (milliseconds)
 -- ARGV[5]  the connection that this comes through (run id, client id), or ''
--- Returns  0 beaten, 1 the id is another process's now and nothing was written; and the verdict, or false
+-- Returns  0 beaten, 1 the id is another process's now and nothing was written; the verdict, or false; and whether the
+--          last heartbeat was still there
 local heartbeat, instances, verdict = KEYS[1], KEYS[2], KEYS[3]
 local id, entry, now, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 if not owns_registered(instances, id, entry) then
-  return {1, false}
+  return {1, false, 0}
 end
 -- Deleted first: see begin_writing in owner.lua.
-redis.call('DEL', heartbeat)
+local there = redis.call('DEL', heartbeat)
 redis.call('SET', heartbeat, now, 'PX', ttl)
 note_connection(KEYS[4], id, ARGV[5])
-return {0, redis.call('GET', verdict)}
+return {0, redis.call('GET', verdict), there}

@@ -177,8 +177,9 @@ impl World {
         if *self.owners.entry(id).or_insert(by) != by {
             return Beat::Taken;
         }
-        self.beating.insert(id);
+        let unbroken = !self.beating.insert(id);
         Beat::Ours {
+            unbroken,
             verdict: self.judged.contains(&id).then(|| b"judge".to_vec()),
             records: self.held(id).map(|name| Bytes::from(name.as_str())).collect(),
             payloads: names.iter().map(|name| self.payloads.contains_key(name)).collect(),
