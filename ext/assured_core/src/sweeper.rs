@@ -83,7 +83,7 @@ impl Sweeper {
         // Two thirds of an interval between looks and one third between the first and the second: together
         // the one interval after the TTL in which a crash is noticed.
         let mut looks = Looks::Two(Suspects::new(interval / 3));
-        let mut backoff = Backoff::new(Duration::from_secs(5));
+        let mut backoff = Backoff::new((interval / 3).min(Duration::from_secs(5)));
         let mut strangers_seen = false;
         let mut regular = Instant::now();
         while !self.alarm.stopped() {
