@@ -25,6 +25,7 @@ macro_rules! scripts {
 }
 
 scripts! {
+    ADOPT = "adopt";
     BEAT = "owner" & "connection" & "beat";
     CLAIM = "connection" & "claim";
     CONDEMN = "condemn";

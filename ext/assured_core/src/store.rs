@@ -185,7 +185,10 @@ impl Store {
             let adoptions: Vec<_> = found
                 .iter()
                 .filter_map(|key| self.keys.instance_of(key))
-                .map(|id| cmd("HSETNX", [&self.keys.instances(), &id.to_vec(), &ADOPTED.to_vec()]))
+                .map(|id| {
+                    let keys = [self.keys.instance(id), self.keys.jobs(id), self.keys.instances()];
+                    scripts::ADOPT.call(&keys, &[id, ADOPTED])
+                })
                 .collect();
             self.tracking.run("adopt", &adoptions)?;
             cursor = next;
