@@ -25,16 +25,21 @@ module Sidekiq
           lock = UniqueLock.of(job)
           return if !lock || WayIn.foreign_fetcher
 
-          how = way_back(lock, job, recovered)
+          how, why = decide(lock, job, recovered)
           AssuredJobs.logger.public_send(how ? :warn : :info) do
-            "AssuredJobs: job #{job["jid"]} has not run, because of its #{lock}#{"; it goes back" if how}"
+            "AssuredJobs: job #{job["jid"]} has not run, because of its #{lock}#{why}#{"; it goes back" if how}"
           end
           hand.go_back(how) if how
-        rescue StandardError => e
-          AssuredJobs.logger.warn { "AssuredJobs: job #{job["jid"]} has not run: #{e.class}: #{e.message}" }
         end
 
         private
+
+        # What cannot be found out now is asked again when the job has come back.
+        def decide(lock, job, recovered)
+          [way_back(lock, job, recovered), nil]
+        rescue StandardError => e
+          [(:untouched if lock.silent?), " (#{e.class}: #{e.message})"]
+        end
 
         # @return [Symbol, nil] nil where the job is dropped as the application has it
         def way_back(lock, job, recovered)

@@ -14,7 +14,13 @@ module Sidekiq
 
       # Attempts that their own threads put back, once they have ended.
       @awaited = []
+
+      # What could not be put back yet: engine, attempt and payload.
+      @stuck = []
       @mutex = Mutex.new
+
+      # Seconds until the next try.
+      PAUSE = 5
 
       # Seconds that the process may live on for that. Sidekiq itself waits for its threads since 6.4.1.
       PATIENCE = 1
@@ -47,13 +53,14 @@ module Sidekiq
         def return_later(engine, attempt, payload, untouched: false)
           return if WayIn.foreign_fetcher
 
-          readmitted = UniqueLock.in?(payload) && !untouched
+          # Who has lost the lease must not take the lock: nobody would let go of it.
+          readmitted = UniqueLock.in?(payload) && !untouched && !engine.lost?(attempt)
           readmitted ? readmit(engine, attempt, payload) : engine.give_back_later(attempt)
         end
 
         # Puts a job with a unique lock back after it has let go of that lock: through client middleware, which takes it
-        # again. Without it the job would be dropped when its turn comes. If that cannot be done now, the job stays
-        # recorded.
+        # again. Without it the job would be dropped when its turn comes. As long as that cannot be done, the job stays
+        # recorded, and is tried again.
         #
         # @param engine [Native::Engine]
         # @param attempt [Integer]
@@ -61,16 +68,43 @@ module Sidekiq
         # @return [void]
         def readmit(engine, attempt, payload)
           engine.keep(attempt)
-          job, refusal = RecoveryClient.new.readmit(Sidekiq.load_json(payload))
-          if job
-            engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)
-          else
-            AssuredJobs.logger.warn { "AssuredJobs: an unfinished job stays recorded: #{refusal}" }
+          why = try_to_readmit(engine, attempt, payload)
+          return unless why
+
+          AssuredJobs.logger.warn { "AssuredJobs: an unfinished job stays recorded: #{why}" }
+          @mutex.synchronize do
+            @stuck << [engine, attempt, payload]
+            @retries = Thread.new { retry_the_stuck } unless @retries&.alive?
           end
-        rescue StandardError => e
-          AssuredJobs.logger.warn { "AssuredJobs: an unfinished job stays recorded: #{e.class}: #{e.message}" }
         ensure
           @mutex.synchronize { @awaited.delete(attempt) }
+        end
+
+        # @api private
+        # @return [String, nil] why not
+        def try_to_readmit(engine, attempt, payload)
+          job, refusal = RecoveryClient.new.readmit(Sidekiq.load_json(payload))
+          return refusal unless job
+
+          engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)
+          nil
+        rescue StandardError => e
+          "#{e.class}: #{e.message}"
+        end
+
+        # Until the engine ends, which leaves the jobs to others.
+        #
+        # @api private
+        # @return [void]
+        def retry_the_stuck
+          loop do
+            sleep PAUSE
+            still = @mutex.synchronize { @stuck.shift(@stuck.size) }.select { |one| still_stuck?(*one) }
+            @mutex.synchronize do
+              @stuck.concat(still)
+              return @retries = nil if @stuck.empty?
+            end
+          end
         end
 
         # Before the process ends: gives threads the time to put their jobs back.
@@ -82,6 +116,12 @@ module Sidekiq
                 ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) > deadline
             sleep 0.01
           end
+        end
+
+        # @api private
+        def still_stuck?(engine, attempt, payload)
+          engine.equal?(AssuredJobs.running_engine) && !engine.lost?(attempt) &&
+            !try_to_readmit(engine, attempt, payload).nil?
         end
 
         # @param units [Array] units of work

@@ -60,6 +60,11 @@ impl Pipeline {
     ) -> Result<()> {
         self.record_first(store, identity, &[token])?;
         let Some(attempt) = self.registry.get(token) else { return Ok(()) };
+        // Its name may be another attempt's by now.
+        if attempt.mirrored == Mirrored::Lost {
+            self.registry.give_up(token);
+            return Ok(());
+        }
         let due = Return { name: attempt.name.clone(), queue: queue.clone(), payload: payload.clone() };
         let outcome = store.enqueue(identity, due)?;
         self.given_back(&attempt, outcome);
