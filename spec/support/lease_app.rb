@@ -15,7 +15,7 @@ module Zombie
   end
 
   def free?(key)
-    Sidekiq.redis { |redis| redis.exists?("free:#{key}") }
+    !Sidekiq.redis { |redis| redis.get("free:#{key}") }.nil?
   end
 end
 
