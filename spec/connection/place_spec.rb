@@ -19,7 +19,7 @@ RSpec.describe "Where a connection goes", :connection do
   end
 
   def expect_to_work_through(admin, options)
-    Sidekiq.redis = options
+    AnySidekiq.redis = options
     start_connected(options)
     push("AssuredJob", "a", 0)
     wait_until("the job ends") { admin.hget("journal:finished", "a") == "1" }

@@ -47,7 +47,7 @@ RSpec.describe "A Redis option that the engine cannot honour", :connection do
   it "is refused as Sidekiq's own, too, and ends the boot" do
     app = File.expand_path("../support/connection_app.rb", __dir__)
     options = { url: "rediss://127.0.0.1:1", ssl_params: { ciphers: "HIGH" } }
-    Sidekiq.redis = options
+    AnySidekiq.redis = options
     expect { settings }.to refuse(/Sidekiq's Redis: ssl_params\[:ciphers\] is not supported/)
 
     process = spawn_sidekiq(app:, env: { "ASSURED_JOBS_REDIS_OPTIONS" => JSON.generate(options) })

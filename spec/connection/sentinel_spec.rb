@@ -72,7 +72,7 @@ RSpec.describe "A Redis that sentinels watch", :connection do
     end
 
     it "loses none that the new master has, and has the records of those that run within one heartbeat" do
-      Sidekiq.redis = sentinels.options
+      AnySidekiq.redis = sentinels.options
       jids = push_many(long, 12)
       process = start_connected(sentinels.options, args: %w[-c 10])
       wait_until("the long ones run") { sentinels.client.exists?(*jids.map { |jid| key("job:#{jid}") }) }

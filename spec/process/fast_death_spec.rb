@@ -123,7 +123,7 @@ RSpec.describe "Fast death" do
     let(:server) { RedisServer.new("--appendonly", "yes", "--appendfsync", "always") }
     let(:redis) { Redis.new(url: server.url) }
 
-    before { Sidekiq.redis = { url: server.url } }
+    before { AnySidekiq.redis = { url: server.url } }
 
     after do
       processes.each(&:kill)

@@ -136,7 +136,7 @@ RSpec.describe "A verdict" do
     let(:server) { RedisServer.new }
     let(:redis) { Redis.new(url: server.url) }
 
-    before { Sidekiq.redis = { url: server.url } }
+    before { AnySidekiq.redis = { url: server.url } }
 
     after do
       processes.each(&:kill)

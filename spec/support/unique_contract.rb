@@ -11,7 +11,8 @@ module UniqueContract
     end
 
     def held?(job)
-      Sidekiq.redis { |redis| redis.hexists(digest(job), job["jid"]) }
+      # redis-rb says true, redis-client 1.
+      [true, 1].include?(Sidekiq.redis { |redis| redis.hexists(digest(job), job["jid"]) })
     end
   end
 

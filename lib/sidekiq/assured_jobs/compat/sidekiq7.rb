@@ -40,7 +40,9 @@ module Sidekiq
 
         # (see Sidekiq6#connect)
         def connect(redis_options)
-          connection = RedisOptions.redis_client_config(redis_options).new_client
+          require "sidekiq/redis_client_adapter"
+          client = RedisOptions.redis_client_config(redis_options).new_client
+          connection = ::Sidekiq::RedisClientAdapter::CompatClient.new(client)
           yield connection
         ensure
           connection&.close
