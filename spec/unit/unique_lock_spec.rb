@@ -78,7 +78,7 @@ RSpec.describe Sidekiq::AssuredJobs::RecoveryClient, "with a unique lock" do
     locked("orphan", runtime: true)
     refuse_while_it_runs = Class.new do
       def call(_job_class, job, _queue, _pool)
-        yield unless Sidekiq.redis { |redis| redis.hexists("uniquejobs:d:RUN:LOCKED", job["jid"]) }
+        yield unless Sidekiq.redis { |redis| redis.hkeys("uniquejobs:d:RUN:LOCKED") }.include?(job["jid"])
       end
     end
     Sidekiq::AssuredJobs::Compat::SIDEKIQ.client_middleware.add(refuse_while_it_runs)
