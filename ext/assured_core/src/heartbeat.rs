@@ -15,7 +15,7 @@ use crate::fast_death::{CHECKS, connect_limit};
 use crate::identity::{Candidates, SharedIdentity};
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
-use crate::registry::{Attempt, Mirrored, Registry};
+use crate::registry::{Attempt, Registry};
 use crate::settings::Settings;
 use crate::store::{Beat, Store};
 use crate::threads::Alarm;
@@ -197,9 +197,9 @@ impl Heartbeat {
     }
 
     fn lose(&self, store: &mut Store, attempts: &[Attempt]) {
-        for attempt in attempts {
-            self.registry.set_mirrored(attempt.token, Mirrored::Lost);
-        }
+        // A fetch of the same job may have shown it meanwhile.
+        let attempts: Vec<_> =
+            attempts.iter().filter(|attempt| self.registry.lose(attempt.token)).cloned().collect();
         self.events.log(
             Level::Error,
             format!(
@@ -208,7 +208,7 @@ impl Heartbeat {
                 attempts.iter().map(|a| String::from_utf8_lossy(&a.name)).collect::<Vec<_>>().join(", ")
             ),
         );
-        self.tell(store, attempts);
+        self.tell(store, &attempts);
     }
 
     fn tell(&self, store: &mut Store, attempts: &[Attempt]) {

@@ -206,6 +206,13 @@ impl Registry {
         }
     }
 
+    /// Notes that the lease of an attempt is lost; false where that was known already, or the attempt has ended.
+    pub fn lose(&self, token: Token) -> bool {
+        let mut state = self.state.lock();
+        let held = state.attempts.get_mut(&token).filter(|attempt| attempt.mirrored != Mirrored::Lost);
+        held.map(|attempt| attempt.mirrored = Mirrored::Lost).is_some()
+    }
+
     /// Notes that Redis recorded the attempt under its spare name.
     pub fn rename_to_spare(&self, token: Token) {
         let mut state = self.state.lock();
