@@ -10,7 +10,7 @@ mod serve;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -86,6 +86,8 @@ pub struct Pipeline {
     wanted_afar: Condvar,
     /// Ends the pauses after failures.
     halted: Condvar,
+    /// Leases that a fetch has shown to be lost, and that are not counted yet.
+    lost: AtomicU64,
     pace: Pace,
     /// Held for reading while a fetch is under way, for writing while ops are done.
     fetching: RwLock<()>,
@@ -148,6 +150,7 @@ impl Pipeline {
             wanted: Condvar::new(),
             wanted_afar: Condvar::new(),
             halted: Condvar::new(),
+            lost: AtomicU64::new(0),
             pace: Pace::default(),
             fetching: RwLock::default(),
             panics: AtomicU32::new(0),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::serve::Troubles;
@@ -82,6 +83,11 @@ impl Pipeline {
                 self.released(&releases);
                 let unserved = self.hand_out(identity, &fetch, requests, &jobs);
                 self.wait_on(unserved);
+                let lost = self.lost.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    // Best effort, as all that is counted afterwards.
+                    let _ = store.count("lease_lost", lost);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -152,6 +158,7 @@ impl Pipeline {
                     let message =
                         format!("job {label} was given to others while it ran here, and came here again");
                     self.events.log(Level::Error, message);
+                    self.lost.fetch_add(1, Ordering::Relaxed);
                     let lost = self.registry.get(older);
                     let notice = |lost: Attempt| Notice::of_job(Kind::LeaseLost, &identity.id, &lost.payload);
                     self.events.notify(lost.map(notice).into_iter().collect());
