@@ -8,6 +8,7 @@ require_relative "world"
 module FaultHelpers
   # @return [World] started; it ends with its example
   def start_world(names = %w[a b], **options)
+    @by_middleware = options[:way] == "middleware"
     @world = World.new(names, **options)
     @world.start
   end
@@ -20,7 +21,11 @@ module FaultHelpers
     world.expect_work
     world.settle
     check = world.check
-    expect(check).to have_attributes(lost: [], unexplained: []), -> { "#{check}\n#{world.fleet.logs}" }
+    story = -> { "#{check}\n#{world.fleet.logs}" }
+    expect(check.unexplained).to eq([]), story
+    # Where the middleware tracks, retries go through Sidekiq's own scheduler, which pops and then pushes.
+    may_be_lost = @by_middleware ? world.history.subjects(:raised) : []
+    expect(check.lost - may_be_lost).to eq([]), story
     expect_clean_end(world)
     check
   end
