@@ -1,24 +1,13 @@
 # frozen_string_literal: true
 
 require_relative "../support/fetch_helpers"
+require_relative "../support/own_redis"
 require "tempfile"
 
 RSpec.describe "Assured fetch and a Redis in trouble", :fetch do
-  let(:server) { RedisServer.new }
-  let(:redis) { Redis.new(url: server.url) }
+  include_context "with a Redis of its own"
+
   let(:ran) { Tempfile.new("ran") }
-
-  before { AnySidekiq.redis = { url: server.url } }
-
-  after do
-    processes.each(&:kill)
-    server.remove
-  end
-
-  def restart
-    server.stop
-    server.start
-  end
 
   it "goes on fetching when Redis comes back, whether the process was idle or busy" do
     start_app(url: server.url)

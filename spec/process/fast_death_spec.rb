@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "../support/own_redis"
 require_relative "../support/restartable_proxy"
 
 # Heartbeats that expire long after the end of each example: what is recovered here was found dead by its connection.
@@ -120,20 +121,9 @@ RSpec.describe "Fast death" do
   end
 
   context "with a Redis of its own that keeps its data" do
+    include_context "with a Redis of its own"
+
     let(:server) { RedisServer.new("--appendonly", "yes", "--appendfsync", "always") }
-    let(:redis) { Redis.new(url: server.url) }
-
-    before { AnySidekiq.redis = { url: server.url } }
-
-    after do
-      processes.each(&:kill)
-      server.remove
-    end
-
-    def restart
-      server.stop
-      server.start
-    end
 
     it "declares nobody dead when Redis is restarted, and its client ids begin anew" do
       judge, victim = start_pair(url: server.url)

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "../support/own_redis"
+
 # Processes and servers that are away for longer than the TTL: each has one outcome.
 RSpec.describe "A verdict" do
   let(:ttl) { ServerHelpers::QUICK["ASSURED_JOBS_HEARTBEAT_TTL"].to_f }
@@ -133,15 +135,7 @@ RSpec.describe "A verdict" do
   end
 
   context "with a Redis of its own" do
-    let(:server) { RedisServer.new }
-    let(:redis) { Redis.new(url: server.url) }
-
-    before { AnySidekiq.redis = { url: server.url } }
-
-    after do
-      processes.each(&:kill)
-      server.remove
-    end
+    include_context "with a Redis of its own"
 
     it "falls on nobody when Redis is away for longer than the TTL" do
       both = Array.new(2) { start_app(url: server.url) }
