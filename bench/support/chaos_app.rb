@@ -4,6 +4,7 @@
 
 require "sidekiq"
 require "sidekiq-assured-jobs" unless ENV["CHAOS_WAY"] == "plain"
+require_relative "../../spec/support/any_sidekiq"
 require_relative "chaos_journal"
 
 # Some pairs of Sidekiq and redis-rb warn at every fetch.
@@ -13,7 +14,7 @@ Sidekiq.configure_server do |config|
   config.redis = { url: ENV.fetch("REDIS_URL") }
   config.logger.level = Logger::WARN
   # A retry comes soon.
-  (config.respond_to?(:[]=) ? config : config.options)[:poll_interval_average] = 0.5
+  AnySidekiq.options[:poll_interval_average] = 0.5
 end
 
 class ChaosJob

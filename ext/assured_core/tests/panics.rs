@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use assured_core::engine::Engine;
 use assured_core::fetch::{Job, Queues};
 use assured_core::panics::{At, arm, is_armed};
+use assured_core::registry::Token;
 use assured_core::waiter::{Waiter, Woken};
 use support::{DEADLINE, Redis, hash, list, set, space, text};
 
@@ -47,6 +48,13 @@ fn fetch(engine: &Engine, queues: &Arc<Queues>) -> Job {
 
 fn answered(waiter: &Waiter<()>) {
     assert_eq!(waiter.wait(Some(Instant::now() + DEADLINE)), Woken::Answered(()));
+}
+
+/// The job `j`, recorded.
+fn tracked(engine: &Engine) -> Token {
+    let token = engine.track(b"j", b"q", payload("j").as_bytes());
+    answered(&engine.recorded(token).unwrap());
+    token
 }
 
 /// Waits until the jobs lie in their queue, and nowhere else. The thread has panicked by then.
@@ -96,8 +104,7 @@ fn in_a_beat() {
         let mut redis = Redis::shared();
         let engine = start(&redis);
         let queues = open(&engine);
-        let token = engine.track(b"j", b"q", payload("j").as_bytes());
-        answered(&engine.recorded(token).unwrap());
+        let token = tracked(&engine);
         redis.run::<i64>(&["DEL", "ns:job:j"]);
         arm(redis.details().db, "beat", at);
         // It beats again, and finds what is missing.
@@ -130,8 +137,7 @@ fn in_a_track() {
         let engine = start(&redis);
         let queues = open(&engine);
         arm(redis.details().db, "track", at);
-        let token = engine.track(b"j", b"q", payload("j").as_bytes());
-        answered(&engine.recorded(token).unwrap());
+        let token = tracked(&engine);
         assert_eq!(redis.run::<i64>(&["EXISTS", "ns:job:j"]), 1);
         engine.release(token);
         redis.until(nothing_in_flight);
@@ -145,8 +151,7 @@ fn in_a_release() {
         let mut redis = Redis::shared();
         let engine = start(&redis);
         let queues = open(&engine);
-        let token = engine.track(b"j", b"q", payload("j").as_bytes());
-        answered(&engine.recorded(token).unwrap());
+        let token = tracked(&engine);
         arm(redis.details().db, "release", at);
         engine.release(token);
         redis.until(nothing_in_flight);
@@ -161,8 +166,7 @@ fn in_giving_back() {
         let mut redis = Redis::shared();
         let engine = start(&redis);
         let queues = open(&engine);
-        let token = engine.track(b"j", b"q", payload("j").as_bytes());
-        answered(&engine.recorded(token).unwrap());
+        let token = tracked(&engine);
         arm(redis.details().db, "requeue", at);
         answered(&engine.give_back(vec![token]));
         only_queued(&mut redis, &["j"]);
@@ -178,8 +182,7 @@ fn in_giving_back_again_and_again() {
     let mut redis = Redis::shared();
     let engine = start(&redis);
     let queues = open(&engine);
-    let token = engine.track(b"j", b"q", payload("j").as_bytes());
-    answered(&engine.recorded(token).unwrap());
+    let token = tracked(&engine);
     (0..3).for_each(|_| arm(redis.details().db, "requeue", At::Before));
     let waiter = engine.give_back(vec![token]);
     answered(&engine.flush());
