@@ -19,10 +19,10 @@ module Sidekiq
       @stuck = []
       @mutex = Mutex.new
 
-      # Seconds until the next try.
+      # Seconds until stuck ones are tried again.
       PAUSE = 5
 
-      # Seconds that the process may live on for that. Sidekiq itself waits for its threads since 6.4.1.
+      # Seconds that the process may live on for those awaited. Sidekiq itself waits for its threads since 6.4.1.
       PATIENCE = 1
 
       class << self
@@ -107,6 +107,12 @@ module Sidekiq
           end
         end
 
+        # @api private
+        def still_stuck?(engine, attempt, payload)
+          engine.equal?(AssuredJobs.running_engine) && !engine.lost?(attempt) &&
+            !try_to_readmit(engine, attempt, payload).nil?
+        end
+
         # Before the process ends: gives threads the time to put their jobs back.
         #
         # @return [void]
@@ -116,12 +122,6 @@ module Sidekiq
                 ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) > deadline
             sleep 0.01
           end
-        end
-
-        # @api private
-        def still_stuck?(engine, attempt, payload)
-          engine.equal?(AssuredJobs.running_engine) && !engine.lost?(attempt) &&
-            !try_to_readmit(engine, attempt, payload).nil?
         end
 
         # @param units [Array] units of work
