@@ -6,5 +6,7 @@ source "https://rubygems.org"
 
 gemspec path: ".."
 
+# For the specs that run ActiveJob.
+gem "activejob"
 gem "rake"
 gem "rspec", "~> 3.12"
