@@ -43,13 +43,15 @@ class Sentinels
   def change_roles
     @servers.last.start
     wait_until_replicated
-    old = place
     @servers.rotate!
     # Sentinels give up where they have not got hold of the replica that has come back.
     Wait.wait_until("a sentinel changes roles", within: 60) do
-      at = ask(ports.first, "GET-MASTER-ADDR-BY-NAME", NAME)
-      ask(ports.first, "FAILOVER", NAME) if at == old
-      at == place
+      # In this order: another failover, asked for when one has just ended, would change the roles back.
+      next if failing_over?
+      next true if ask(ports.first, "GET-MASTER-ADDR-BY-NAME", NAME) == place
+
+      ask(ports.first, "FAILOVER", NAME)
+      false
     end
     wait_for_master
   end
@@ -115,10 +117,14 @@ class Sentinels
     sentinel&.close
   end
 
+  # @return [Hash{String => String}] what a sentinel knows of the master
+  def known(port) = ask(port, "MASTER", NAME)&.each_slice(2).to_h
+
+  def failing_over? = known(ports.first).fetch("flags", "").include?("failover_in_progress")
+
   def acquainted?
     ports.all? do |port|
-      known = ask(port, "MASTER", NAME)&.each_slice(2).to_h
-      known.values_at("num-other-sentinels", "num-slaves") == %w[2 1]
+      known(port).values_at("num-other-sentinels", "num-slaves") == %w[2 1]
     end
   end
 
