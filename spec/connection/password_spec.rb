@@ -32,7 +32,7 @@ RSpec.describe "A password", :connection do
       expect(look(url:)).to eq(0)
       expect { look(**place, password: password.chop) }.to fail_to_connect(/WRONGPASS/)
 
-      Sidekiq.redis = { url: }
+      AnySidekiq.redis = { url: }
       start_connected({ url: })
       push("AssuredJob", "a", 0)
       wait_until("the job ends") { admin.hget("journal:finished", "a") == "1" }
@@ -42,6 +42,8 @@ RSpec.describe "A password", :connection do
   end
 
   it "of the default user is right for any name, as redis-rb has it" do
+    skip "redis-client sends the name, as it is" unless Sidekiq::VERSION.to_i == 6
+
     admin.config(:set, "requirepass", "right")
     expect(look(url: "redis://anybody:right@127.0.0.1:#{server.port}")).to eq(0)
     expect { look(url: "redis://anybody:wrong@127.0.0.1:#{server.port}") }.to fail_to_connect(/WRONGPASS/)

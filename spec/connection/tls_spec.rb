@@ -113,7 +113,7 @@ RSpec.describe "A connection with TLS", :connection do
   it "serves a whole process, which fetches, runs and releases through it" do
     with_usual_server do |port, server|
       plain = Redis.new(url: server.url)
-      Sidekiq.redis = { url: server.url }
+      AnySidekiq.redis = { url: server.url }
       options = { url: "rediss://127.0.0.1:#{port}", ssl_params: { ca_file: authority.ca_file } }
       process = start_connected(options)
       expect(process.log).to include("by assured fetch")

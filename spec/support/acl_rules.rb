@@ -17,9 +17,13 @@ module AclRules
   # What the engine needs besides where it shares Sidekiq's own Redis.
   QUEUES = %w[+blmove +lpush +rpop +rpush +type +zrangebyscore +zrem].freeze
 
-  # What Sidekiq 6.4 itself needs to run jobs. Its keys have no common beginning.
+  # What Sidekiq itself needs to run jobs. Its keys have no common beginning.
   SIDEKIQ = %w[
-    ~* +brpop +exec +exists +expire +hget +hmset +hset +incrby +info +lpush +multi +ping +rpop +rpush +sadd +script|load
-    +srem +unlink +zadd +zcard +zremrangebyrank +zremrangebyscore
+    ~* +bitfield +brpop +exec +exists +expire +hget +hmset +hset +incrby +info +lpush +multi +ping +rpop +rpush +sadd
+    +script|load +srem +unlink +zadd +zcard +zremrangebyrank +zremrangebyscore
   ].freeze
+
+  # Those of them that are not needed here: the first for the metrics of Sidekiq 7 and later, now and then; the second
+  # for Sidekiq's own fetch; the others for Sidekiq 6.
+  NEEDLESS = (%w[bitfield brpop] + (Sidekiq::VERSION.to_i == 6 ? [] : %w[hmset zcard])).freeze
 end

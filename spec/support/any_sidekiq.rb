@@ -19,8 +19,9 @@ module AnySidekiq
   # @return [void]
   def redis=(options)
     config = SEVEN ? Sidekiq.default_configuration : Sidekiq
+    # Sidekiq 7 adds the options to those that it has, and keeps its first pool for good.
+    config.instance_variable_set(:@redis_config, {}) if SEVEN
     config.redis = options
-    # Sidekiq 7 keeps its first pool for good.
     config.instance_variable_set(:@redis, nil) if SEVEN
   end
 

@@ -118,7 +118,7 @@ class Sentinels
   end
 
   # @return [Hash{String => String}] what a sentinel knows of the master
-  def known(port) = ask(port, "MASTER", NAME)&.each_slice(2).to_h
+  def known(port) = Array(ask(port, "MASTER", NAME)).flatten.each_slice(2).to_h
 
   def failing_over? = known(ports.first).fetch("flags", "").include?("failover_in_progress")
 

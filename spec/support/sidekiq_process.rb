@@ -30,7 +30,7 @@ class SidekiqProcess
     wait_until("is ready", within) do
       raise "sidekiq #{pid} ended at boot:\n#{log}" unless alive?
 
-      log.match?(/AssuredJobs: instance .* started/m)
+      log.match?(/AssuredJobs: instance .* started/m) && log.include?("AssuredJobs: jobs are tracked by")
     end
     self
   end

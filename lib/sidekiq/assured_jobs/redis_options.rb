@@ -48,11 +48,17 @@ module Sidekiq
       # @param options [Hash]
       # @return [Redis]
       def usable_redis(options)
-        options = options.transform_keys(&:to_sym)
-        callable = options[:password]
-        options[:password] = callable.call(options[:username] || "default") if callable.respond_to?(:call)
+        options = with_password(options.transform_keys(&:to_sym))
         options[:ssl_params] &&= with_objects(options[:ssl_params].transform_keys(&:to_sym))
         redis(options)
+      end
+
+      # The same, for Ruby to use: before 0.23 redis-client takes no callable for a password.
+      #
+      # @param options [Hash]
+      # @return [RedisClient::Config, RedisClient::SentinelConfig]
+      def usable_redis_client_config(options)
+        redis_client_config(with_password(options.transform_keys(&:to_sym)))
       end
 
       # @param options [Hash]
@@ -105,6 +111,15 @@ module Sidekiq
         ::Redis.new(url: sentinel)._client.options.slice(:host, :port, :username, :password).compact
       end
       private_class_method :place
+
+      # @api private
+      def with_password(options)
+        callable = options[:password]
+        return options unless callable.respond_to?(:call)
+
+        { **options, password: callable.call(options[:username] || "default") }
+      end
+      private_class_method :with_password
 
       # @api private
       def with_objects(params)

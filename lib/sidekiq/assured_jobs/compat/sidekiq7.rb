@@ -41,7 +41,7 @@ module Sidekiq
         # (see Sidekiq6#connect)
         def connect(redis_options)
           require "sidekiq/redis_client_adapter"
-          client = RedisOptions.redis_client_config(redis_options).new_client
+          client = RedisOptions.usable_redis_client_config(redis_options).new_client
           connection = ::Sidekiq::RedisClientAdapter::CompatClient.new(client)
           yield connection
         ensure
