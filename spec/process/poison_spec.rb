@@ -105,8 +105,7 @@ RSpec.describe "Jobs that kill their process" do
   def active_support_paths
     names = %w[activesupport concurrent-ruby i18n tzinfo]
     script = "puts ARGV.map { |name| Gem::Specification.find_by_name(name).full_require_paths }"
-    outside = { "RUBYOPT" => nil, "RUBYLIB" => nil, "BUNDLE_GEMFILE" => nil }
-    gems = IO.popen([outside, Gem.ruby, "-e", script, *names, { err: File::NULL }], &:read)
+    gems = Bundler.with_unbundled_env { IO.popen([Gem.ruby, "-e", script, *names, { err: File::NULL }], &:read) }
     gems.split("\n") unless gems.empty?
   end
 

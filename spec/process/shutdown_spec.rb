@@ -43,8 +43,9 @@ RSpec.describe "A process that is told to stop" do
   it "runs no job twice in a rolling restart of three processes" do
     old = Array.new(3) { spawn_sidekiq(args: ["-c", "5"]) }
     old.each(&:wait_until_ready)
-    120.times { |n| push("AssuredJob", n, 0.2 + (n % 7 * 0.2)) }
-    old.each do |process|
+    old.each_with_index do |process, turn|
+      # Enough for each turn, however long the starts take.
+      40.times { |n| push("AssuredJob", (40 * turn) + n, 0.2 + (n % 7 * 0.2)) }
       wait_until("jobs are in flight") { in_flight.size >= 5 }
       process.signal(:TERM)
       start_sidekiq(args: ["-c", "5"])
