@@ -25,13 +25,25 @@ module Sidekiq
         # @param job [Hash] parsed payload
         # @return [WorkInHand, nil] what this thread has in hand, if it is this job
         def of(job)
-          hand = Thread.current[KEY]
+          hand = current
           hand if hand&.work && hand.work.job.include?(job["jid"].to_s)
         end
 
         # @return [Lease, nil] of the job that this thread runs, if it is in flight
         def lease
-          Thread.current[KEY]&.lease
+          current&.lease
+        end
+
+        # By thread, and not by fiber as `Thread#[]` has it: middleware may run a job in a fiber of its own.
+        #
+        # @return [WorkInHand, nil]
+        def current
+          Thread.current.thread_variable_get(KEY)
+        end
+
+        # @return [WorkInHand] for a thread that has none yet
+        def begin_thread
+          new.tap { |hand| Thread.current.thread_variable_set(KEY, hand) }
         end
       end
 
@@ -125,7 +137,7 @@ module Sidekiq
         private
 
         def process(work)
-          hand = (Thread.current[KEY] ||= WorkInHand.new)
+          hand = WorkInHand.current || WorkInHand.begin_thread
           hand.take(work)
           super
         ensure
@@ -133,7 +145,7 @@ module Sidekiq
         end
 
         def execute_job(*)
-          Thread.current[KEY]&.begin_job
+          WorkInHand.current&.begin_job
           super
         end
       end
@@ -142,7 +154,7 @@ module Sidekiq
       # @api private
       module Acknowledged
         def acknowledge
-          super.tap { Thread.current[KEY]&.acknowledged(self) }
+          super.tap { WorkInHand.current&.acknowledged(self) }
         end
       end
     end
