@@ -61,8 +61,8 @@ module Sidekiq
       def stop
         return unless running
 
-        PushBack.await_threads
         engine = @engine
+        PushBack.await_threads(engine)
         @engine = nil
         left = engine.stop(@configuration.call.track_timeout.to_f)
         @events.join(1)

@@ -56,6 +56,8 @@ module Sidekiq
           # Who has lost the lease must not take the lock: nobody would let go of it.
           readmitted = UniqueLock.in?(payload) && !untouched && !engine.lost?(attempt)
           readmitted ? readmit(engine, attempt, payload) : engine.give_back_later(attempt)
+        ensure
+          @mutex.synchronize { @awaited.delete(attempt) }
         end
 
         # Puts a job with a unique lock back after it has let go of that lock: through client middleware, which takes it
@@ -76,8 +78,6 @@ module Sidekiq
             @stuck << [engine, attempt, payload]
             @retries = Thread.new { retry_the_stuck } unless @retries&.alive?
           end
-        ensure
-          @mutex.synchronize { @awaited.delete(attempt) }
         end
 
         # @api private
@@ -113,15 +113,19 @@ module Sidekiq
             !try_to_readmit(engine, attempt, payload).nil?
         end
 
-        # Before the process ends: gives threads the time to put their jobs back.
+        # Before the engine ends: gives threads the time to put their jobs back.
         #
+        # @param engine [Native::Engine]
         # @return [void]
-        def await_threads
+        def await_threads(engine)
           deadline = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) + PATIENCE
-          until @mutex.synchronize { @awaited.empty? } ||
+          # What was acknowledged, or lost, is not put back by its thread.
+          until @mutex.synchronize { @awaited.all? { |attempt| engine.lost?(attempt) } } ||
                 ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) > deadline
             sleep 0.01
           end
+          # The next engine of this process counts its attempts anew.
+          @mutex.synchronize { @awaited.clear }
         end
 
         # @param units [Array] units of work
