@@ -25,6 +25,28 @@ module Sidekiq
         nil
       end
 
+      # @return [void]
+      def install
+        # In Sidekiq processes since 7.3. Prepending twice has no effect.
+        ::Sidekiq::Job::InterruptHandler.prepend(Interrupts) if defined?(::Sidekiq::Job::InterruptHandler)
+      end
+
+      # For what pushes a job anew that Sidekiq has interrupted, such as an iterable one at a shutdown. A lease is lost,
+      # too, where a hard shutdown has put the job back already.
+      module Interrupts
+        # @api private
+        def call(*)
+          super do
+            yield
+          rescue ::Sidekiq::Job::Interrupted => e
+            raise unless WorkInHand.lease&.lost_by_now?
+
+            # As after a push: Sidekiq is done with the job, and counts no failure.
+            raise ::Sidekiq::JobRetry::Skip, e.message
+          end
+        end
+      end
+
       # For ActiveJob classes: `retry_on` would enqueue the job again.
       module ActiveJob
         # @api private

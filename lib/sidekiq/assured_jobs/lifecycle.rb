@@ -3,6 +3,7 @@
 require_relative "embedded"
 require_relative "engine_settings"
 require_relative "event_loop"
+require_relative "fencing"
 require_relative "middleware"
 require_relative "native"
 require_relative "push_back"
@@ -91,6 +92,7 @@ module Sidekiq
         PushBack.install
         WorkInHand.install
         Embedded.install
+        Fencing.install
         RecoveryCount.install
         pid = ::Process.pid
         # Sidekiq has no event for "all jobs have ended" before 8.0.2. A forked child inherits this handler.
