@@ -42,15 +42,16 @@ pub struct Profile {
     pub keeps_dead: bool,
 }
 
-/// Makes the payload of an orphan ready to be queued again.
+/// Makes the payload of an orphan ready to be queued again. `counts` is whether its instance died; where it ended
+/// cleanly the count stays as it is, and is written all the same: it marks the job as recovered.
 ///
 /// # Errors
 /// Why it cannot be: invalid JSON, no object, or no queue name in it.
-pub fn revive(payload: &[u8], timestamps: Timestamps) -> Result<Revived, String> {
+pub fn revive(payload: &[u8], timestamps: Timestamps, counts: bool) -> Result<Revived, String> {
     let fields = parse(payload)?;
     let queue = text(&fields, "queue").ok_or("the payload names no queue")?;
-    let recoveries = count(&fields, RECOVERIES).unwrap_or(0);
-    let changes = [(ENQUEUED_AT, now(timestamps)), (RECOVERIES, recoveries.saturating_add(1).to_string())];
+    let recoveries = count(&fields, RECOVERIES).unwrap_or(0).saturating_add(counts.into());
+    let changes = [(ENQUEUED_AT, now(timestamps)), (RECOVERIES, recoveries.to_string())];
     Ok(Revived { queue: queue.into_bytes(), payload: splice(&fields, &changes) })
 }
 
@@ -187,7 +188,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn revived(payload: &str) -> String {
-        let revived = revive(payload.as_bytes(), Timestamps::IntegerMillis).unwrap();
+        let revived = revive(payload.as_bytes(), Timestamps::IntegerMillis, true).unwrap();
         String::from_utf8(revived.payload).unwrap()
     }
 
@@ -206,6 +207,15 @@ mod tests {
             revived(r#"{"queue":"q","assured_recoveries":2,"jid":"a"}"#)
                 .contains(r#""assured_recoveries":3"#)
         );
+    }
+
+    #[test]
+    fn a_clean_exit_does_not_count_and_marks_the_job_as_recovered() {
+        for (given, expected) in [(r#"{"queue":"q"}"#, 0), (r#"{"queue":"q","assured_recoveries":2}"#, 2)] {
+            let revived = revive(given.as_bytes(), Timestamps::FloatSeconds, false).unwrap();
+            let out = String::from_utf8(revived.payload).unwrap();
+            assert!(out.contains(&format!(r#""assured_recoveries":{expected}"#)), "{out}");
+        }
     }
 
     #[test]
@@ -246,7 +256,7 @@ mod tests {
 
     #[test]
     fn the_queue_may_hold_any_character() {
-        let out = revive(r#"{"queue":"a:\"b\u00e9"}"#.as_bytes(), Timestamps::FloatSeconds).unwrap();
+        let out = revive(r#"{"queue":"a:\"b\u00e9"}"#.as_bytes(), Timestamps::FloatSeconds, true).unwrap();
         assert_eq!(out.queue, "a:\"bé".as_bytes());
     }
 
@@ -259,10 +269,10 @@ mod tests {
             ("{}", "names no queue"),
             ("{\"queue\":\"q\"} trailing", "trailing"),
         ] {
-            let error = revive(payload.as_bytes(), Timestamps::FloatSeconds).unwrap_err();
+            let error = revive(payload.as_bytes(), Timestamps::FloatSeconds, true).unwrap_err();
             assert!(error.contains(why), "{payload}: {error}");
         }
-        assert!(revive(b"{\"queue\":\"q\",\"a\":\"\xff\"}", Timestamps::FloatSeconds).is_err());
+        assert!(revive(b"{\"queue\":\"q\",\"a\":\"\xff\"}", Timestamps::FloatSeconds, true).is_err());
     }
 
     #[test]
@@ -276,7 +286,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_payload_it_is_parsed_or_refused(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = revive(&payload, Timestamps::FloatSeconds);
+            let _ = revive(&payload, Timestamps::FloatSeconds, true);
         }
 
         #[test]

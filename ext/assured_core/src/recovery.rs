@@ -134,6 +134,8 @@ struct Looks {
 /// One batch on its way.
 struct Batch<'a> {
     id: &'a [u8],
+    /// Its instance ended cleanly: no job has killed it.
+    retired: bool,
     silent: Option<Duration>,
     cases: HashMap<Bytes, Case>,
     deaths: Vec<(Death, String)>,
@@ -178,7 +180,8 @@ impl Recovery {
         let began = Instant::now();
         let mut report = Report::default();
         self.run += 1;
-        if self.obituary.is_news(id) {
+        let retired = store.has_retired(id)?;
+        if !retired && self.obituary.is_news(id) {
             let notice = Notice::of_instance(Kind::InstanceDied, id, self.obituary.silent(id));
             self.events.notify(vec![notice]);
         }
@@ -186,7 +189,8 @@ impl Recovery {
             if !go_on(store)? {
                 return Ok(false);
             }
-            let done = self.batch(store, id, by, records, &mut go_on)?;
+            let batch = Batch::new(id, retired, self.obituary.silent(id));
+            let done = self.batch(store, batch, by, records, &mut go_on)?;
             report += done.unwrap_or_default();
             Ok(done.is_some())
         })?;
@@ -198,8 +202,9 @@ impl Recovery {
             self.events.log(
                 Level::Warn,
                 format!(
-                    "recovered {} jobs of dead instance {} in {:.3} s",
+                    "recovered {} jobs of {} instance {} in {:.3} s",
                     report.recovered,
+                    if retired { "retired" } else { "dead" },
                     String::from_utf8_lossy(id),
                     began.elapsed().as_secs_f64()
                 ),
@@ -212,18 +217,12 @@ impl Recovery {
     fn batch(
         &mut self,
         store: &mut Store,
-        id: &[u8],
+        mut batch: Batch<'_>,
         by: &[u8],
         records: Vec<(Bytes, Option<Bytes>)>,
         go_on: &mut impl FnMut(&mut Store) -> Result<bool>,
     ) -> Result<Option<Report>> {
-        let mut batch = Batch {
-            id,
-            silent: self.obituary.silent(id),
-            cases: HashMap::new(),
-            deaths: Vec::new(),
-            report: Report::default(),
-        };
+        let id = batch.id;
         let mut returns = Vec::with_capacity(records.len());
         for (name, payload) in records {
             match payload {
@@ -259,12 +258,12 @@ impl Recovery {
     /// What is to be pushed for an orphan, if it is.
     fn examine(&mut self, batch: &mut Batch<'_>, name: Bytes, payload: Bytes) -> Option<Return> {
         let profile = payload::profile(&payload);
-        let revived = payload::revive(&payload, self.settings.timestamps);
+        let revived = payload::revive(&payload, self.settings.timestamps, !batch.retired);
         let limit = self.limit(profile.as_ref());
         let recoveries = profile.as_ref().map_or(0, |profile| profile.recoveries);
         batch.cases.insert(name.clone(), Case { payload, profile });
         match revived {
-            Ok(_) if recoveries >= limit => {
+            Ok(_) if recoveries >= limit && !batch.retired => {
                 let times = recoveries.saturating_add(1);
                 let (id, option) = (String::from_utf8_lossy(batch.id), "assured_max_recoveries");
                 let why = format!(
@@ -386,7 +385,11 @@ impl Recovery {
     }
 }
 
-impl Batch<'_> {
+impl<'a> Batch<'a> {
+    fn new(id: &'a [u8], retired: bool, silent: Option<Duration>) -> Self {
+        Self { id, retired, silent, cases: HashMap::new(), deaths: Vec::new(), report: Report::default() }
+    }
+
     fn notice(&self, kind: Kind, name: &[u8], reason: Option<String>) -> Notice {
         let job = self.cases.get(name).and_then(|case| case.profile.clone());
         Notice { job, reason, ..Notice::of_instance(kind, self.id, self.silent) }

@@ -40,7 +40,7 @@ scripts! {
     RELEASE = "owner" & "drop" & "release";
     RELEASE_IF_UNCHANGED = "owner" & "release_if_unchanged";
     REQUEUE = "owner" & "requeue";
-    RETIRE = "retire";
+    RETIRE = "owner" & "retire";
     SETTLE = "owner" & "settle";
     TRACK = "owner" & "drop" & "track";
 }

@@ -66,6 +66,9 @@ pub struct InstanceStatus {
 /// Registry entry of an instance of the 1.x gem, which does not register itself. `lua/owner.lua` knows it.
 const ADOPTED: &[u8] = br#"{"version":"1.x"}"#;
 
+/// What `lua/retire.lua` adds to the registry entry of an instance that leaves records.
+const RETIRED: &[u8] = br#""retired":true"#;
+
 impl Store {
     /// A store that connects at first use. `role` names its connections.
     pub fn new(settings: &Settings, role: &str) -> Self {
@@ -225,6 +228,14 @@ impl Store {
     /// Ends a dead instance, if nothing is left of it; returns how many records it still has.
     pub fn bury(&mut self, id: &[u8]) -> Result<u64> {
         self.retire_as(id, "")
+    }
+
+    /// Whether an instance has ended by itself, at a clean exit, and has left records.
+    pub fn has_retired(&mut self, id: &[u8]) -> Result<bool> {
+        let mut ask = cmd("HGET", [&self.keys.instances()]);
+        ask.arg(id);
+        let entry: Option<Bytes> = self.one("look", ask)?;
+        Ok(entry.is_some_and(|entry| entry.windows(RETIRED.len()).any(|part| part == RETIRED)))
     }
 
     fn retire_as(&mut self, id: &[u8], entry: &str) -> Result<u64> {

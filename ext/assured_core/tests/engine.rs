@@ -263,6 +263,25 @@ fn stop_leaves_what_is_kept_for_others_to_recover() {
 }
 
 #[test]
+fn what_a_clean_exit_leaves_comes_back_uncounted_and_as_often_as_it_takes() {
+    let mut redis = Redis::shared();
+    let visitor = Engine::visit(redis.settings());
+    let recoveries = |n: u64| format!(r#"{{"jid":"k","queue":"q","assured_recoveries":{n}}}"#);
+    for (given, expected) in [(payload("k"), 0), (recoveries(0), 0), (recoveries(3), 3)] {
+        let engine = start(quiet(&redis, "a"));
+        let kept = track(&engine, "k", &given);
+        engine.keep(kept);
+        assert_eq!(engine.stop(DEADLINE), Some(1));
+        let report = answered(&visitor.sweep()).unwrap();
+        assert_eq!((report.recovered, report.poisoned), (1, 0));
+        assert_eq!(queued_jids(&mut redis, expected), ["k"]);
+        redis.run::<()>(&["DEL", "queue:q"]);
+    }
+    assert_eq!(redis.counter("instances_died"), 0);
+    assert!(notices(&visitor, 3).iter().all(|notice| notice.kind == Kind::Recovered));
+}
+
+#[test]
 fn enqueue_moves_an_attempt_that_redis_need_not_know_yet() {
     let mut redis = Redis::shared();
     let engine = start(quiet(&redis, "a"));

@@ -406,12 +406,37 @@ fn a_release_after_retire_leaves_no_key() {
 }
 
 #[test]
-fn retire_keeps_the_registry_entry_of_what_is_left() {
+fn retire_keeps_the_registry_entry_of_what_is_left_and_marks_it() {
     let before = registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{}"));
     let (mut redis, mut store) = seeded(&before);
-    assert_eq!(store.retire(&identity("a")).unwrap(), 1);
-    assert_eq!(redis.dump(), before.without(&["ns:instance:a"]));
+    assert!(!store.has_retired(b"a").unwrap());
+    let marked = before.without(&["ns:instance:a"]).with("ns:instances", hash(&[("a", RETIRED)]));
+    for _ in 0..2 {
+        assert_eq!(store.retire(&identity("a")).unwrap(), 1, "also after a lost reply");
+        assert_eq!(redis.dump(), marked);
+    }
+    assert!(store.has_retired(b"a").unwrap());
+    assert!(!store.has_retired(b"b").unwrap());
 }
+
+#[test]
+fn what_a_retired_instance_left_it_may_still_release_and_nobody_tracks_under_its_id() {
+    let before = registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{}"));
+    let (mut redis, mut store) = seeded(&before);
+    store.retire(&identity("a")).unwrap();
+    assert_eq!(
+        store.record(&identity("a"), &[], &[record("k", "k~1", "{}")]).unwrap_err().remedy,
+        Remedy::Reclaim
+    );
+    assert!(!store.claim(&identity("a"), TTL).unwrap(), "also not by claiming it again");
+    store.record(&identity("a"), &names(&["j"]), &[]).unwrap();
+    assert_eq!(redis.dump(), space([]).with("ns:instances", hash(&[("a", RETIRED)])));
+    assert_eq!((store.bury(b"a").unwrap(), redis.counter("instances_died")), (0, 0), "it has not died");
+    assert_eq!(redis.dump(), space([]));
+}
+
+/// Registry entry of the instance under test when it has retired and left records.
+const RETIRED: &str = r#"{"nonce":"mine","retired":true}"#;
 
 #[test]
 fn bury_ends_the_dead_and_only_when_nothing_is_left() {

@@ -2,10 +2,17 @@
 -- stands in the registry; an entry that was written for an instance of the 1.x gem belongs to nobody.
 local ADOPTED = '{"version":"1.x"}'
 
--- Whether the id is this process's, or nobody's.
+-- What stands in the registry for an instance that has ended cleanly and left records. It tells a recovery that those
+-- jobs have killed nobody.
+local RETIRED = '"retired":true'
+local function retired(entry)
+  return string.sub(entry, 1, -2) .. ',' .. RETIRED .. '}'
+end
+
+-- Whether the id is this process's, or nobody's. One that has retired may still release what it left.
 local function owns(instances, id, entry)
   local registered = redis.call('HGET', instances, id)
-  return registered == entry or not registered or registered == ADOPTED
+  return registered == entry or not registered or registered == ADOPTED or registered == retired(entry)
 end
 
 -- The same before records are made: records of an id that is not registered would be found by no sweep, and

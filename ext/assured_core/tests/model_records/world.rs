@@ -17,6 +17,8 @@ const TTL: Duration = Duration::from_secs(600);
 #[derive(Default)]
 pub struct World {
     owners: BTreeMap<u8, u8>,
+    /// Those that ended by themselves and left records.
+    retired: BTreeSet<u8>,
     beating: BTreeSet<u8>,
     judged: BTreeSet<u8>,
     records: BTreeSet<(u8, String)>,
@@ -71,6 +73,7 @@ impl crate::support::World for World {
             Step::Retire { id, by } => {
                 let expected = if self.owners.get(id) == Some(by) {
                     self.beating.remove(id);
+                    self.retired.insert(*id);
                     self.end(*id)
                 } else {
                     0
@@ -104,6 +107,7 @@ impl crate::support::World for World {
             Step::Unregister { id } => {
                 redis.run::<()>(&["HDEL", "ns:instances", &format!("i{id}")]);
                 self.owners.remove(id);
+                self.retired.remove(id);
             }
             Step::Evict { name } => {
                 let name = name.get(&self.names);
@@ -122,8 +126,11 @@ impl crate::support::World for World {
 
     fn expected(&self) -> Space {
         let mut keys = space([]);
-        let owners: Vec<_> =
-            self.owners.iter().map(|(id, by)| (format!("i{id}"), identity(*id, *by).entry)).collect();
+        let entry = |id, by| match self.retired.contains(&id) {
+            true => format!("{{{by},\"retired\":true}}"),
+            false => identity(id, by).entry,
+        };
+        let owners: Vec<_> = self.owners.iter().map(|(id, by)| (format!("i{id}"), entry(*id, *by))).collect();
         let pairs: Vec<_> = owners.iter().map(|(id, entry)| (id.as_str(), entry.as_str())).collect();
         if !pairs.is_empty() {
             keys = keys.with("ns:instances", hash(&pairs));
@@ -161,12 +168,17 @@ impl World {
         self.records.iter().filter(move |(holder, _)| *holder == id).map(|(_, name)| name)
     }
 
+    fn serves(&self, id: u8, by: u8) -> bool {
+        self.owners.get(&id) == Some(&by) && !self.retired.contains(&id)
+    }
+
     fn claim(&mut self, id: u8, by: u8) -> bool {
-        if self.owners.get(&id) != Some(&by) {
+        if !self.serves(id, by) {
             if self.beating.contains(&id) || self.held(id).next().is_some() {
                 return false;
             }
             self.owners.insert(id, by);
+            self.retired.remove(&id);
             self.judged.remove(&id);
         }
         self.beating.insert(id);
@@ -174,7 +186,8 @@ impl World {
     }
 
     fn beat(&mut self, id: u8, by: u8, names: &[String]) -> Beat {
-        if *self.owners.entry(id).or_insert(by) != by {
+        self.owners.entry(id).or_insert(by);
+        if !self.serves(id, by) {
             return Beat::Taken;
         }
         let unbroken = !self.beating.insert(id);
@@ -194,7 +207,8 @@ impl World {
         releases: &[String],
         records: &[Record],
     ) -> Result<Vec<bool>, Remedy> {
-        if *self.owners.entry(id).or_insert(by) != by {
+        self.owners.entry(id).or_insert(by);
+        if !self.serves(id, by) {
             return Err(Remedy::Reclaim);
         }
         self.release(id, releases);
@@ -225,6 +239,7 @@ impl World {
         let left = self.held(id).count() as u64;
         if left == 0 {
             self.owners.remove(&id);
+            self.retired.remove(&id);
         }
         left
     }
