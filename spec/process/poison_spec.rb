@@ -198,6 +198,15 @@ RSpec.describe "Jobs that kill their process" do
     expect(pushed).not_to have_key("assured_recoveries")
   end
 
+  it "are poison all the same if a middleware has pushed them anew in between, and not let them run" do
+    throttled = payloads(%w[j], job_class: "ThrottledJob", args: ->(jid) { [jid] })
+    seed_orphans("dead", throttled.transform_values { |payload| payload.sub(/}\z/, ',"assured_recoveries":2}') })
+    start_recoverer(args: [])
+
+    pushed = wait_until("it is pushed anew") { queued("later").first }
+    expect(pushed).to include("jid" => "j", "assured_recoveries" => 3)
+  end
+
   context "when an orphan cannot be recovered" do
     let(:app) { File.expand_path("../support/app_with_client_middleware.rb", __dir__) }
     let(:garbage) { "{\"class\":\xFF\xFE".b }

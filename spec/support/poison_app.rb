@@ -67,8 +67,23 @@ class InterruptedJob
   end
 end
 
+# Is pushed anew by what runs around it, instead of run.
+class ThrottledJob
+  include Sidekiq::Worker
+  include Sidekiq::AssuredJobs::Worker
+
+  class Throttle
+    def call(worker, job, _queue)
+      worker.is_a?(ThrottledJob) ? Sidekiq::Client.push(job.merge("queue" => "later")) : yield
+    end
+  end
+end
+
 Sidekiq.configure_server do |config|
-  config.server_middleware { |chain| chain.add(InterruptedJob::Handler) }
+  config.server_middleware do |chain|
+    chain.add(InterruptedJob::Handler)
+    chain.add(ThrottledJob::Throttle)
+  end
   config.death_handlers << ->(_job, _error) { raise "the first death handler is out of order" }
   config.death_handlers << ->(job, error) { Told.write("dead", job["jid"], error.class.name, job["error_class"]) }
   config.death_handlers << lambda do |job, _error|

@@ -24,9 +24,8 @@ module Sidekiq
         return track_by_itself(worker, job, queue, &) unless hand
 
         hand.track(job)
-        recoveries = RecoveryCount.forget(job)
         run(worker, hand.lease, job, &).tap do
-          DroppedJobs.settle(hand, job, recovered: !recoveries.nil?) unless hand.began?
+          DroppedJobs.settle(hand, job, recovered: job.key?(RecoveryCount::KEY)) unless hand.began?
         end
       end
 

@@ -5,6 +5,7 @@ module Sidekiq
     # How often a job was recovered is kept in its payload, and ends with a completed run: a run that returned, or
     # raised what Sidekiq handled, has not killed its process. So nothing that such a run stores or pushes may
     # carry the count: not its retry, which Sidekiq makes of the payload, nor a push of the hash that middleware sees.
+    # Middleware that pushes that hash anew, and does not let the job run, passes the count on.
     # @api private
     module RecoveryCount
       # Key in payloads; the engine writes it.

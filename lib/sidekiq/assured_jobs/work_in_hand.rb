@@ -2,6 +2,7 @@
 
 require_relative "fetcher"
 require_relative "lease"
+require_relative "recovery_count"
 
 module Sidekiq
   module AssuredJobs
@@ -59,7 +60,7 @@ module Sidekiq
       # @return [void]
       def take(work)
         @work = work
-        @attempt = @lease = nil
+        @attempt = @lease = @job = nil
         @began = @goes_back = false
         return if work.is_a?(Fetcher::UnitOfWork) && work.attempt
 
@@ -78,6 +79,7 @@ module Sidekiq
       # @param job [Hash] parsed payload
       # @return [void]
       def track(job)
+        @job = job
         @engine = AssuredJobs.engine
         fetched = @work.attempt if @work.is_a?(Fetcher::UnitOfWork)
         unless fetched
@@ -95,6 +97,7 @@ module Sidekiq
       # @return [void]
       def begin_job
         @began = true
+        RecoveryCount.forget(@job) if @job
       end
 
       # The job has not run, and goes back although Sidekiq will acknowledge it.
@@ -122,7 +125,7 @@ module Sidekiq
       # @return [void]
       def leave
         work = @work
-        @work = @lease = nil
+        @work = @lease = @job = nil
         return work.ended if work.is_a?(Fetcher::UnitOfWork) && work.attempt
         return unless @attempt
         return @engine.release(@attempt) if PushBack.pushed?(work.job)
