@@ -46,15 +46,17 @@ RSpec.describe "Recovery by a Sidekiq process" do
     orphans = payloads((1..7).map(&:to_s), args: ->(jid) { [jid, 0] })
     orphans.merge!(payloads(%w[refused], args: ->(_) { ["refuse", 0] }))
     orphans.merge!(payloads(%w[raised], args: ->(_) { ["raise", 0] }))
+    orphans.merge!(payloads(%w[unfinished], args: ->(_) { ["raise no StandardError", 0] }))
     orphans["unparsable"] = "{\"class\":"
     seed_orphans("dead", orphans)
     process = start_sidekiq(app: with_middleware)
 
     wait_until("seven are finished") { finished.keys.sort == (1..7).map(&:to_s) }
-    wait_until("three are logged") { process.log.scan("cannot be recovered and stays recorded").size == 3 }
-    expect(redis.smembers(key("jobs:dead"))).to contain_exactly("unparsable", "refused", "raised")
+    wait_until("four are logged") { process.log.scan("cannot be recovered and stays recorded").size == 4 }
+    expect(redis.smembers(key("jobs:dead"))).to contain_exactly("unparsable", "refused", "raised", "unfinished")
     expect(redis.get(key("job:unparsable"))).to eq("{\"class\":")
-    expect(process.log).to include("refused by client middleware", "the middleware is out of order", "EOF while")
+    expect(process.log).to include("refused by client middleware", "the middleware is out of order",
+                                   "NotImplementedError: the middleware is not finished", "EOF while")
     expect(started.values).to all(eq(1))
   end
 

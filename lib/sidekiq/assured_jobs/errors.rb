@@ -2,6 +2,11 @@
 
 module Sidekiq
   module AssuredJobs
+    # What code of the application may raise (client middleware, handlers, callables) without ending the thread that
+    # calls it. A method that is not implemented, or a file that cannot be loaded, is no StandardError.
+    # @api private
+    APPLICATION_ERRORS = [StandardError, ScriptError, SystemStackError].freeze
+
     # What all errors of this gem have in common.
     class Error < StandardError; end
 

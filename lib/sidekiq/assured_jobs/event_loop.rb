@@ -41,6 +41,7 @@ module Sidekiq
         raise
       end
 
+      # Nothing that one event leads to may keep the others from being heard.
       def handle(kind, details)
         case kind
         when :log then log(*details)
@@ -49,11 +50,13 @@ module Sidekiq
         when :deaths then @callbacks.attend_deaths
         when :dropped then count_dropped(*details)
         end
+      rescue *APPLICATION_ERRORS => e
+        log(:error, "an event (#{kind}) could not be handled: #{e.class}: #{e.message}")
       end
 
       def log(severity, message)
         @logger.call.public_send(severity) { "AssuredJobs: #{message}" }
-      rescue StandardError
+      rescue *APPLICATION_ERRORS
         # A logger that fails must not end the recovery of orphans.
       end
 

@@ -69,7 +69,7 @@ module Sidekiq
         # @return [Object, nil] what the block returns
         def guard(what)
           yield
-        rescue StandardError, ScriptError, SystemStackError => e
+        rescue *APPLICATION_ERRORS => e
           AssuredJobs.logger.error { "AssuredJobs: #{what} raised #{e.class}: #{e.message}" }
           nil
         end

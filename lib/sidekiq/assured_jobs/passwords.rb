@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "errors"
+
 module Sidekiq
   module AssuredJobs
     # The passwords that callables give, such as tokens that expire. The engine's threads cannot call Ruby: they use
@@ -49,7 +51,7 @@ module Sidekiq
 
       def ask(number)
         @callables[number].call
-      rescue StandardError => e
+      rescue *APPLICATION_ERRORS => e
         AssuredJobs.logger.warn { "AssuredJobs: the callable that gives Redis's password failed: #{e.class}" }
         nil
       end

@@ -88,7 +88,7 @@ module Sidekiq
 
           engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)
           nil
-        rescue StandardError => e
+        rescue *APPLICATION_ERRORS => e
           "#{e.class}: #{e.message}"
         end
 

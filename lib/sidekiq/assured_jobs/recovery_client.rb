@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "errors"
 require_relative "unique_lock"
 
 module Sidekiq
@@ -15,7 +16,7 @@ module Sidekiq
       def decide(name, payload)
         job, *refusal = readmit(Sidekiq.load_json(payload))
         job ? [name, job["queue"].to_s, Sidekiq.dump_json(job)] : [name, *refusal.compact]
-      rescue StandardError => e
+      rescue *APPLICATION_ERRORS => e
         [name, "#{e.class}: #{e.message}"]
       end
 
