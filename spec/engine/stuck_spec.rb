@@ -81,6 +81,7 @@ RSpec.describe Sidekiq::AssuredJobs::PushBack, "with a job that has a unique loc
 
       it "leaves it recorded, and the next engine has nobody to wait for" do
         await_threads
+        described_class.forget
         stub_const("Sidekiq::AssuredJobs::PushBack::PATIENCE", 60)
         expect { await_threads }.not_to raise_error
         expect(engine.in_flight).to eq(1)

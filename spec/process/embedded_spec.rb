@@ -34,4 +34,15 @@ RSpec.describe "An embedded Sidekiq", skip: !AnySidekiq::SEVEN && "Sidekiq 6 can
       redis.client(:list).none? { |client| client["name"].start_with?("sidekiq-assured-jobs:") }
     end
   end
+
+  it "fetches and tracks again when it is run again" do
+    process = start_sidekiq(script:)
+    2.times { process.signal(:USR1) }
+    wait_until("it has ended") { process.log.include?("The embedded Sidekiq has ended") }
+    push("AssuredJob", "again", 1)
+    wait_until("it is tracked") { started == { "again" => 1 } && in_flight.size == 1 }
+
+    wait_until("it is finished") { finished == { "again" => 1 } && in_flight.empty? }
+    expect(stock_fetches).to eq(0)
+  end
 end

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# A process with a life of its own that embeds a Sidekiq. USR1 ends the Sidekiq, and not the process.
+# A process with a life of its own that embeds a Sidekiq. USR1 ends the Sidekiq, and not the process; the next one
+# begins it again.
 
 $stdout.sync = true
 require_relative "app"
@@ -13,9 +14,10 @@ sidekiq = Sidekiq.configure_embed do |config|
   config.concurrency = 2
   config[:timeout] = 1
 end
-sidekiq.run
-stops.getc
-sidekiq.stop
-puts "The embedded Sidekiq has ended"
-$stdout.flush
-sleep
+loop do
+  sidekiq.run
+  stops.getc
+  sidekiq.stop
+  puts "The embedded Sidekiq has ended"
+  stops.getc
+end

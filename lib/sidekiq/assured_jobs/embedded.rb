@@ -17,6 +17,8 @@ module Sidekiq
           super
         ensure
           AssuredJobs.stop
+          # Sidekiq keeps its fetchers, and ours keeps the engine that has ended. When it runs again, it makes new ones.
+          config.capsules.each_value { |capsule| capsule.instance_variable_set(:@fetcher, nil) }
         end
       end
     end

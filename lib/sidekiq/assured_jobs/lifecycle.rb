@@ -67,6 +67,7 @@ module Sidekiq
         @engine = nil
         left = engine.stop(@configuration.call.track_timeout.to_f)
         @events.join(1)
+        PushBack.forget
         AssuredJobs.logger.warn { "AssuredJobs: #{farewell(left)}" } unless left == 0 # rubocop:disable Style/NumericPredicate
       end
 

@@ -124,8 +124,14 @@ module Sidekiq
                 ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) > deadline
             sleep 0.01
           end
-          # The next engine of this process counts its attempts anew.
+        end
+
+        # When the engine has ended: the next one of this process counts its attempts anew.
+        #
+        # @return [void]
+        def forget
           @mutex.synchronize { @awaited.clear }
+          @pushed.clear
         end
 
         # @param units [Array] units of work
