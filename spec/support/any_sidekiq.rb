@@ -25,6 +25,11 @@ module AnySidekiq
     config.instance_variable_set(:@redis, nil) if SEVEN
   end
 
+  # @return [Sidekiq::Middleware::Chain]
+  def server_middleware
+    SEVEN ? Sidekiq.default_configuration.server_middleware : Sidekiq.server_middleware
+  end
+
   # @param names [Array<String>] a weight is a repetition
   # @param strict [Boolean]
   # @return [Hash, Module, Sidekiq::Capsule] what a fetcher is made with

@@ -61,6 +61,21 @@ class FailingJob
   end
 end
 
+# Runs another job within itself.
+class OuterJob
+  include Sidekiq::Worker
+  include Sidekiq::AssuredJobs::Worker
+
+  def perform(inner, seconds)
+    Journal.start("outer")
+    job = { "class" => "AssuredJob", "args" => [inner, seconds], "jid" => SecureRandom.hex(12), "assured_jobs" => true }
+    worker = AssuredJob.new
+    # What perform_inline does, which Sidekiq has since 6.4.2.
+    AnySidekiq.server_middleware.invoke(worker, job, "default") { worker.perform(*job["args"]) }
+    Journal.finish("outer")
+  end
+end
+
 # Holds the interpreter's lock in one native call.
 class LockHoldingJob
   include Sidekiq::Worker

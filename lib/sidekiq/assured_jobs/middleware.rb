@@ -21,7 +21,7 @@ module Sidekiq
         return yield if !AssuredClasses.assured?(job) || testing?
 
         hand = WorkInHand.of(job)
-        return track_by_itself(worker, job, queue, &) unless hand
+        return run_apart(worker, job, queue, &) unless hand
 
         hand.track(job)
         run(worker, hand.lease, job, &).tap do
@@ -34,6 +34,15 @@ module Sidekiq
       def run(worker, lease, job, &)
         worker.assured_lease = lease if worker.is_a?(Worker)
         Fencing.guard(lease, job, &)
+      end
+
+      # Inside another assured job (`perform_inline`) it is a part of that one, which comes back as a whole.
+      def run_apart(worker, job, queue, &)
+        outer = WorkInHand.lease
+        return track_by_itself(worker, job, queue, &) unless outer
+
+        worker.assured_lease = outer if worker.is_a?(Worker)
+        yield
       end
 
       def track_by_itself(worker, job, queue, &)
