@@ -33,15 +33,15 @@ scripts! {
     DUE = "owner" & "record" & "due";
     FETCH = "owner" & "drop" & "record" & "fetch";
     FORGET = "forget";
-    KILL = "owner" & "kill";
+    KILL = "owner" & "leave_verdict" & "kill";
     LOCK_RENEW = "lock_renew";
     LOCK_TAKE_OVER = "lock_take_over";
     PAYLOADS = "payloads";
     RELEASE = "owner" & "drop" & "release";
     RELEASE_IF_UNCHANGED = "owner" & "release_if_unchanged";
-    REQUEUE = "owner" & "requeue";
+    REQUEUE = "owner" & "leave_verdict" & "requeue";
     RETIRE = "owner" & "retire";
-    SETTLE = "owner" & "settle";
+    SETTLE = "owner" & "leave_verdict" & "settle";
     TRACK = "owner" & "drop" & "track";
 }
 

@@ -54,7 +54,6 @@ if killed > 0 then
   -- Bounds as Sidekiq keeps them, except that what died just now stays.
   redis.call('ZREMRANGEBYSCORE', dead, '-inf', '(' .. oldest)
   redis.call('ZREMRANGEBYRANK', dead, 0, -1 - math.max(limit, 1))
-  redis.pcall('HINCRBY', stats, 'poisoned', killed)
-  redis.call('SET', verdict, by, 'PX', verdict_ttl)
 end
+leave_verdict(verdict, by, verdict_ttl, stats, 'poisoned', killed)
 return reply

@@ -34,9 +34,9 @@ end
 
 begin_writing(jobs)
 local reply, seen, queued = {}, {}, 0
-local function counted(answer)
-  if by ~= '' and queued > 0 then
-    redis.pcall('HINCRBY', stats, 'recovered', queued)
+local function told(answer)
+  if by ~= '' then
+    leave_verdict(verdict, by, verdict_ttl, stats, 'recovered', queued)
   end
   return answer
 end
@@ -54,15 +54,12 @@ for i = 1, (#KEYS - 6) / 2 do
         seen[queue] = true
         redis.pcall('SADD', queues, queue)
       end
-      if by ~= '' and queued == 0 then
-        redis.call('SET', verdict, by, 'PX', verdict_ttl)
-      end
       queued = queued + 1
     elseif string.find(pushed.err, 'WRONGTYPE', 1, true) then
       reply[i] = 2
     else
-      return counted(pushed)
+      return told(pushed)
     end
   end
 end
-return counted(reply)
+return told(reply)

@@ -28,8 +28,5 @@ for i = 1, #KEYS - 4 do
     settled = settled + 1
   end
 end
-if settled > 0 then
-  redis.pcall('HINCRBY', stats, counter, settled)
-  redis.call('SET', verdict, by, 'PX', verdict_ttl)
-end
+leave_verdict(verdict, by, verdict_ttl, stats, counter, settled)
 return settled
