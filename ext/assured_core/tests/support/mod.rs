@@ -145,6 +145,11 @@ impl Redis {
             .unwrap_or_else(|error| panic!("{}: {error}", words.join(&b' ').escape_ascii()))
     }
 
+    /// Runs a command.
+    pub fn call<T: redis::FromRedisValue>(&mut self, command: &redis::Cmd) -> T {
+        command.query(&mut self.connection).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Writes keys.
     pub fn seed(&mut self, keys: &Space) {
         keys.write(&mut self.connection);

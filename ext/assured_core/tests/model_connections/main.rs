@@ -1,0 +1,14 @@
+//! Random sequences of what happens to the connections that heartbeats go through, against a model in memory:
+//! `connection.lua` in `beat.lua` and `claim.lua`, `condemn.lua`, `retire.lua`, and `adopt.lua` on ids that nobody has
+//! registered. Scripts are called as such, since the model chooses the connections.
+
+mod steps;
+mod world;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[test]
+fn every_sequence_of_connections_and_verdicts_leaves_the_keys_that_the_model_says() {
+    support::try_sequences::<world::World>(steps::step(), 40);
+}
