@@ -113,6 +113,7 @@ impl Heartbeat {
             Beat::Taken => {
                 // The name was free for somebody else only because all our records had been recovered.
                 self.lose(store, &attempts);
+                self.registry.doubt(&attempts);
                 candidates.refuse();
                 self.claim(store, candidates)
             }
@@ -121,19 +122,25 @@ impl Heartbeat {
                 if !unbroken {
                     self.pulse.lapse(Instant::now());
                 }
-                let missing: Vec<_> = attempts
-                    .into_iter()
-                    .zip(payloads)
-                    .filter(|(attempt, payload)| !(*payload && records.contains(&attempt.name)))
-                    .map(|(attempt, _)| attempt)
+                let doubtful: HashSet<_> = attempts
+                    .iter()
+                    .map(|attempt| attempt.token)
+                    .filter(|token| self.registry.end_doubt(*token))
                     .collect();
-                match verdict {
-                    Some(verdict) => {
-                        self.lose(store, &missing);
-                        store.clear_verdict(&identity.id, &verdict)?;
-                    }
-                    None => self.restore(&missing),
+                let missing =
+                    |(attempt, payload): &(&Attempt, bool)| !(*payload && records.contains(&attempt.name));
+                let missing =
+                    attempts.iter().zip(payloads).filter(missing).map(|(attempt, _)| attempt.clone());
+                let (lost, gone): (Vec<_>, Vec<_>) =
+                    missing.partition(|attempt| verdict.is_some() || doubtful.contains(&attempt.token));
+                if verdict.is_some() || !lost.is_empty() {
+                    self.lose(store, &lost);
                 }
+                if let Some(verdict) = verdict {
+                    self.registry.doubt(&attempts);
+                    store.clear_verdict(&identity.id, &verdict)?;
+                }
+                self.restore(&gone);
                 self.settle_strays(records, strays);
                 Ok(())
             }

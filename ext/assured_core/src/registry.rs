@@ -69,6 +69,10 @@ struct State {
     /// Names of records: those of the attempts held, and those whose release Redis has not acknowledged yet.
     names: HashMap<Bytes, Token>,
     kept: HashSet<Token>,
+    /// Attempts whose command was under way when a verdict was found.
+    doubtful: HashSet<Token>,
+    /// The last token of those that were reserved by then.
+    doubted: Token,
     released: VecDeque<(Bytes, u64)>,
 }
 
@@ -80,6 +84,7 @@ impl State {
     fn take(&mut self, token: Token) -> Option<Attempt> {
         let attempt = self.attempts.remove(&token)?;
         self.kept.remove(&token);
+        self.doubtful.remove(&token);
         if self.names.get(&attempt.name) == Some(&token) {
             self.names.remove(&attempt.name);
         }
@@ -145,7 +150,10 @@ impl Registry {
         let suffix = self.suffix(token);
         let spare = if name.ends_with(&suffix) { name.clone() } else { [&*name, &suffix].concat() };
         let mut state = self.state.lock();
-        let State { attempts, names, .. } = &mut *state;
+        let State { attempts, names, doubtful, doubted, .. } = &mut *state;
+        if token <= *doubted {
+            doubtful.insert(token);
+        }
         let admitted = match names.insert(name.clone(), token) {
             None => Admitted::Alone,
             Some(older) => match attempts.get_mut(&older) {
@@ -213,6 +221,24 @@ impl Registry {
         held.map(|attempt| attempt.mirrored = Mirrored::Lost).is_some()
     }
 
+    /// Notes that this instance was declared dead. Redis may have recorded more than the attempts that were `looked_after`
+    /// then: what was under way may have been given to others before its reply came.
+    pub fn doubt(&self, looked_after: &[Attempt]) {
+        let mut state = self.state.lock();
+        let State { last, attempts, doubtful, doubted, .. } = &mut *state;
+        *doubted = *last;
+        let sent = attempts.values().filter(|a| matches!(a.mirrored, Mirrored::Yes | Mirrored::Unknown));
+        doubtful.extend(sent.map(|attempt| attempt.token));
+        looked_after.iter().for_each(|attempt| {
+            doubtful.remove(&attempt.token);
+        });
+    }
+
+    /// Whether the attempt is one of those; the next look tells what became of it.
+    pub fn end_doubt(&self, token: Token) -> bool {
+        self.state.lock().doubtful.remove(&token)
+    }
+
     /// Notes that Redis recorded the attempt under its spare name.
     pub fn rename_to_spare(&self, token: Token) {
         let mut state = self.state.lock();
@@ -234,7 +260,10 @@ impl Registry {
         let mut state = self.state.lock();
         let known = |attempt: &Attempt| matches!(attempt.mirrored, Mirrored::Yes | Mirrored::Unknown);
         let attempt = match known(state.attempts.get(&token)?) {
-            true => state.attempts.remove(&token)?,
+            true => {
+                state.doubtful.remove(&token);
+                state.attempts.remove(&token)?
+            }
             false => state.take(token)?,
         };
         if known(&attempt) {
@@ -382,6 +411,23 @@ mod tests {
         assert_eq!(admitted, Admitted::InsteadOf(first));
         assert!(registry.is_lost(first));
         assert!(registry.send(first).is_none(), "it is not recorded again");
+    }
+
+    #[test]
+    fn a_verdict_puts_in_doubt_what_was_under_way() {
+        let registry = Registry::new("n");
+        let (looked_after, _) = fetched(&registry, b"a");
+        let look = registry.mirrored();
+        let (arrived_since, _) = fetched(&registry, b"b");
+        let sent = registry.admit(b"c", b"q", b"{}");
+        registry.send(sent);
+        let (popped, _) = registry.reserve();
+        registry.doubt(&look);
+        registry.admit_recorded(popped, b"d".to_vec(), b"q".to_vec(), b"{}"[..].into());
+        let (later, _) = fetched(&registry, b"e");
+        let all = [looked_after, arrived_since, sent, popped, later];
+        assert_eq!(all.map(|token| registry.end_doubt(token)), [false, true, true, true, false]);
+        assert_eq!(all.map(|token| registry.end_doubt(token)), [false; 5]);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use assured_core::settings::{Address, Settings};
 use assured_core::store::{Order, Popped, Store};
 use assured_core::waiter::{Waiter, Woken};
 use lossy_proxy::LossyProxy;
-use support::{DEADLINE, ENTRY, Redis, Space, eventually, hash, identity, list, names, set, space, text};
+use support::{
+    DEADLINE, ENTRY, Redis, Space, eventually, hash, identity, list, names, set, space, text, to_queue,
+};
 
 const OTHER: &str = r#"{"nonce":"other"}"#;
 
@@ -381,6 +383,7 @@ fn start_behind_proxy(redis: &Redis) -> (Engine, Arc<Queues>, LossyProxy) {
     let Address::Tcp(_, port) = settings.tracking.address else { unreachable!() };
     let proxy = LossyProxy::to(port);
     settings.tracking.address = Address::Tcp("127.0.0.1".into(), proxy.port);
+    settings.tracking.read_timeout = DEADLINE;
     let (engine, queues) = start(settings);
     (engine, queues, proxy)
 }
@@ -394,6 +397,30 @@ fn a_job_whose_fetch_was_not_answered_comes_back() {
     push(&mut redis, &assured("j"));
     eventually("a reply is lost", || proxy.has_lost());
     assert_eq!(&*answered(&waiter).payload, assured("j").as_bytes());
+}
+
+/// As after a pause in the middle of a fetch: the verdict is found before the job that it is about arrives.
+#[test]
+fn a_verdict_is_also_about_a_job_whose_fetch_is_on_its_way() {
+    let mut redis = Redis::shared();
+    let (engine, queues, proxy) = start_behind_proxy(&redis);
+    push(&mut redis, &assured("j"));
+    proxy.hold_next_fetch();
+    let waiter = engine.fetch(&queues);
+    redis.until(|redis| redis.run(&["EXISTS", "ns:job:j"]));
+    let mut judge = redis.store();
+    redis.until(|redis| {
+        redis.run::<()>(&["DEL", "ns:instance:a"]);
+        judge.requeue(b"a", b"judge", &[to_queue("j", &assured("j"))]).unwrap().is_some()
+    });
+    redis.until(|redis| !redis.run::<bool>(&["EXISTS", "ns:verdict:a"]));
+    proxy.let_go();
+    let lost = answered(&waiter).attempt.expect("it is in flight, as far as the fetch can tell");
+    eventually("it learns of it", || engine.is_lost(lost));
+    let queued = space([("queue:q", list(&[&assured("j")])), ("queues", set(&["q"]))]);
+    answered(&engine.check_up());
+    answered(&engine.flush());
+    assert_eq!(records(&mut redis), queued, "it is recorded once");
 }
 
 fn assured_retry(jid: &str) -> String {

@@ -1,5 +1,7 @@
 //! Stands between an engine and Redis, and loses a reply when told to: the command was executed, and nobody
-//! hears of it.
+//! hears of it. Or it holds a reply back, as if whoever waits for it had been stopped.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,10 +16,14 @@ use assured_core::payload::FLAG;
 pub struct LossyProxy {
     pub port: u16,
     lose: Arc<Mutex<Option<Vec<u8>>>>,
+    hold: Arc<AtomicBool>,
 }
 
 /// How long the client waits for the lost reply.
 const HELD: Duration = Duration::from_millis(200);
+
+/// How often it is asked whether a reply that is held back may go.
+const POLL: Duration = Duration::from_millis(2);
 
 impl LossyProxy {
     /// Its threads end with the connections that they serve.
@@ -25,16 +31,17 @@ impl LossyProxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let lose = Arc::new(Mutex::new(None));
-        let shared = Arc::clone(&lose);
+        let hold = Arc::new(AtomicBool::new(false));
+        let (shared, held) = (Arc::clone(&lose), Arc::clone(&hold));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 // Refused when the test is over and its Redis gone: then so is the client.
                 if let Ok(server) = TcpStream::connect(("127.0.0.1", target)) {
-                    connect(client, server, &shared);
+                    connect(client, server, &shared, &held);
                 }
             }
         });
-        Self { port, lose }
+        Self { port, lose, hold }
     }
 
     /// The next fetch is executed and its reply lost; the connection ends.
@@ -48,16 +55,26 @@ impl LossyProxy {
         *self.lose.lock().unwrap() = Some(text.into());
     }
 
+    /// The same, but the connection stays, and the reply comes with [`LossyProxy::let_go`].
+    pub fn hold_next_fetch(&self) {
+        self.hold.store(true, Ordering::SeqCst);
+        self.lose_next_fetch();
+    }
+
+    pub fn let_go(&self) {
+        self.hold.store(false, Ordering::SeqCst);
+    }
+
     /// Whether it has happened.
     pub fn has_lost(&self) -> bool {
         self.lose.lock().unwrap().is_none()
     }
 }
 
-fn connect(client: TcpStream, server: TcpStream, lose: &Arc<Mutex<Option<Vec<u8>>>>) {
+fn connect(client: TcpStream, server: TcpStream, lose: &Arc<Mutex<Option<Vec<u8>>>>, hold: &Arc<AtomicBool>) {
     let cut = Arc::new(AtomicBool::new(false));
     let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    let (lose, cutting) = (Arc::clone(lose), Arc::clone(&cut));
+    let (lose, hold, cutting) = (Arc::clone(lose), Arc::clone(hold), Arc::clone(&cut));
     thread::spawn(move || {
         copy(from_client, to_server, |bytes| {
             let mut lose = lose.lock().unwrap();
@@ -71,10 +88,15 @@ fn connect(client: TcpStream, server: TcpStream, lose: &Arc<Mutex<Option<Vec<u8>
     thread::spawn(move || {
         copy(server, client, |_| {
             let cut = cut.load(Ordering::SeqCst);
-            if cut {
+            let mut held = false;
+            while cut && hold.load(Ordering::SeqCst) {
+                held = true;
+                thread::sleep(POLL);
+            }
+            if cut && !held {
                 thread::sleep(HELD);
             }
-            !cut
+            !cut || held
         });
     });
 }
