@@ -1,7 +1,8 @@
 //! What an action does.
 
+use crate::mistakes::Mistake;
 use crate::process::{Attempt, Mirrored, Process, Stage, Status};
-use crate::redis::{Bits, job_of};
+use crate::redis::{Bits, each, job_of};
 use crate::steps::{Action, Protocol};
 use crate::world::{Broken, INSTANCES, World};
 
@@ -9,15 +10,15 @@ impl Protocol {
     pub fn perform(&self, world: &mut World, action: Action) {
         match action {
             Action::Tick => self.tick(world),
-            Action::Fetch(i, job) => {
+            Action::Fetch(i, job, counted) => {
                 self.release(world, i, world.processes[i].releases);
-                world.redis.queue[job] -= 1;
+                world.redis.queue[job][usize::from(counted)] -= 1;
                 world.processes[i].sent = std::mem::take(&mut world.processes[i].releases);
-                self.pop(world, i, job, false);
+                self.pop(world, i, job, counted, false);
             }
             Action::PopDue(i, job) => {
                 world.redis.retry[job] -= 1;
-                self.pop(world, i, job, true);
+                self.pop(world, i, job, false, true);
             }
             Action::Arrive(i) => self.arrive(world, i),
             Action::NeverArrive(i) => {
@@ -66,9 +67,9 @@ impl Protocol {
                 world.processes[i].give_up(thread);
             }
             Action::Track(i, thread) => {
-                let name = attempt(world, i, thread).name;
+                let Attempt { name, counted, .. } = attempt(world, i, thread);
                 let spare = world.spare(job_of(name));
-                let name = world.redis.track(i, name, spare);
+                let name = world.redis.track(i, name, counted, spare);
                 let recorded = Attempt { name, mirrored: Mirrored::Yes, ..attempt(world, i, thread) };
                 world.processes[i].attempts[thread] = Some(recorded);
                 world.processes[i].attempts.sort_unstable();
@@ -79,18 +80,21 @@ impl Protocol {
             }
             Action::Beat(i) => self.beat(world, i),
             Action::Recover(i) => self.recover(world, i),
-            Action::RequeueUnanswered(i) => {
+            Action::RecoverUnanswered(i) => {
                 world.faults.lost_replies -= 1;
                 let stage = world.processes[i].stage;
                 self.recover(world, i);
                 world.processes[i].stage = stage;
             }
+            Action::Look(i) => world.processes[i].silences |= world.silent(i),
+            Action::Condemn(i) => self.condemn(world, i),
             Action::Drain(i) => {
                 world.faults.exits -= 1;
                 world.processes[i].draining = true;
             }
             Action::Retire(i) => {
                 world.redis.retire(i, true);
+                world.show_change(i, self.mistake);
                 world.processes[i] = Process { status: Status::Retired, ..Process::default() };
                 world.disturb();
             }
@@ -99,6 +103,13 @@ impl Protocol {
                 world.excuse(world.redis.sets[i]);
                 world.processes[i] = Process { status: Status::Crashed, ..Process::default() };
                 world.excused |= 1 << i;
+                self.close(world, i);
+                world.disturb();
+            }
+            Action::Cut(i) => {
+                world.faults.cuts -= 1;
+                world.processes[i].disturb();
+                self.close(world, i);
                 world.disturb();
             }
             Action::Pause(i) => {
@@ -113,6 +124,7 @@ impl Protocol {
             Action::RedisAway => {
                 world.faults.outages -= 1;
                 world.away = true;
+                world.processes.iter_mut().for_each(Process::disturb);
             }
             Action::RedisBack => {
                 world.away = false;
@@ -129,8 +141,12 @@ impl Protocol {
             if matches!(process.status, Status::Up | Status::Paused) {
                 process.tick();
             }
-            if process.status == Status::Paused && world.redis.beats[i] == 0 {
+            let mute = world.redis.beats[i] == 0 || world.redis.closed & (1 << i) != 0;
+            if process.status == Status::Paused && mute {
                 world.excused |= 1 << i;
+            }
+            if world.redis.beats[i] == 0 {
+                world.show_change(i, None);
             }
         }
         if world.away {
@@ -145,6 +161,7 @@ impl Protocol {
             }
         }
         for i in 0..INSTANCES {
+            world.processes[i].ripe = world.processes[i].silences;
             if world.up(i) {
                 self.look(world, i);
             }
@@ -157,9 +174,21 @@ impl Protocol {
         let silent = world.without_heartbeat(i);
         let process = &mut world.processes[i];
         process.look(silent, self.mistake);
-        if process.dead == 0 {
-            return;
+        if process.dead != 0 {
+            self.begin_recovery(world, i);
         }
+    }
+
+    fn condemn(&self, world: &mut World, i: usize) {
+        let of = each(world.processes[i].ripe).next().expect("enabled");
+        world.redis.condemn(usize::from(of));
+        world.show_change(usize::from(of), None);
+        world.processes[i].dead |= 1 << of;
+        self.begin_recovery(world, i);
+    }
+
+    fn begin_recovery(&self, world: &mut World, i: usize) {
+        let process = &mut world.processes[i];
         if self.fine || world.lock.is_none_or(|holder| world.redis.beats[usize::from(holder)] == 0) {
             process.stage = Stage::Verdict;
             world.lock = if self.fine { None } else { Some(i as u8) };
@@ -168,16 +197,31 @@ impl Protocol {
         }
     }
 
+    fn close(&self, world: &mut World, i: usize) {
+        if self.fast && world.redis.beats[i] > 0 {
+            world.redis.closed |= 1 << i;
+        }
+    }
+
     fn beat(&self, world: &mut World, i: usize) {
+        let reconnects = world.redis.closed & (1 << i) != 0;
         let verdict = world.redis.beat(i);
+        world.show_change(i, self.mistake);
         let (records, payloads) = (world.redis.sets[i], world.redis.payloads);
         let process = &mut world.processes[i];
         process.beat();
+        if reconnects {
+            process.connect();
+        }
         for attempt in process.attempts.iter_mut().flatten() {
             let there = records & payloads & (1 << attempt.name) != 0;
             if attempt.mirrored == Mirrored::Yes && !there {
-                attempt.mirrored = if verdict { Mirrored::Lost } else { Mirrored::Not };
+                attempt.mirrored = if verdict || attempt.doubtful { Mirrored::Lost } else { Mirrored::Not };
             }
+            attempt.doubtful = false;
+        }
+        if let Some(arriving) = process.arriving.as_mut().filter(|_| self.mistake != Some(Mistake::NoDoubt)) {
+            arriving.doubtful |= verdict;
         }
         process.attempts.sort_unstable();
         let unknown = records & !process.known();
@@ -186,21 +230,23 @@ impl Protocol {
         world.redis.verdicts &= !(1 << i);
     }
 
-    fn pop(&self, world: &mut World, i: usize, job: usize, due: bool) {
+    fn pop(&self, world: &mut World, i: usize, job: usize, counted: bool, due: bool) {
         let spare = world.spare(job);
-        let name = world.redis.record(i, job, spare, self.mistake);
-        world.processes[i].arriving = Some((name, due));
+        let name = world.redis.record(i, job, counted, spare, self.mistake);
+        let popped = Attempt { name, mirrored: Mirrored::Yes, due, again: false, counted, doubtful: false };
+        world.processes[i].arriving = Some(popped);
         if !self.fine {
             self.arrive(world, i);
         }
     }
 
     fn arrive(&self, world: &mut World, i: usize) {
-        let (name, due) = world.processes[i].arriving.take().expect("enabled");
+        let popped = world.processes[i].arriving.take().expect("enabled");
+        let job = job_of(popped.name);
         world.processes[i].sent = 0;
-        let spare = world.spare(job_of(name));
-        world.processes[i].admit(name, due, spare, self.mistake);
-        world.jobs[job_of(name)].runs += u8::from(!due);
+        let spare = world.spare(job);
+        world.processes[i].admit(popped, spare, self.mistake);
+        world.jobs[job].runs += u8::from(!popped.due);
     }
 
     fn release(&self, world: &mut World, i: usize, names: Bits) {

@@ -32,8 +32,13 @@ impl Protocol {
         match status {
             Status::Up if world.faults.pauses > 0 => actions.push(Action::Pause(i)),
             // A shorter pause is no more than a process that takes its time.
-            Status::Paused if world.redis.beats[i] == 0 => actions.push(Action::Resume(i)),
+            Status::Paused if world.redis.beats[i] == 0 || world.redis.closed & (1 << i) != 0 => {
+                actions.push(Action::Resume(i));
+            }
             _ => {}
+        }
+        if alive && world.faults.cuts > 0 && world.redis.beats[i] > 0 {
+            actions.push(Action::Cut(i));
         }
     }
 
@@ -48,7 +53,9 @@ impl Protocol {
         let free = there && !process.pipeline_waits();
         for job in 0..JOBS {
             let asks = free && !process.draining && process.free_thread().is_some();
-            may(asks && world.redis.queue[job] > 0, Action::Fetch(i, job));
+            for counted in [false, true] {
+                may(asks && world.redis.queue[job][usize::from(counted)] > 0, Action::Fetch(i, job, counted));
+            }
             may(asks && process.releases == 0 && world.redis.retry[job] > 0, Action::PopDue(i, job));
         }
         may(there && process.arriving.is_some(), Action::Arrive(i));
@@ -69,9 +76,14 @@ impl Protocol {
         let idle = process.attempts == [None; 2] && process.arriving.is_none() && process.releases == 0;
         may(there && process.draining && idle && process.stage == Stage::Idle, Action::Retire(i));
         may(world.faults.exits > 0 && !process.draining, Action::Drain(i));
-        may(there && process.silent > 0 && !self.mute(process), Action::Beat(i));
+        let late = process.silent > 0 || world.redis.closed & (1 << i) != 0;
+        may(there && late && !self.mute(process), Action::Beat(i));
+        let judges = there && process.stage == Stage::Idle && process.steady();
+        may(judges && world.silent(i) & !process.silences != 0, Action::Look(i));
+        may(judges && process.ripe != 0, Action::Condemn(i));
         may(there && process.stage != Stage::Idle, Action::Recover(i));
-        may(unanswered && matches!(process.stage, Stage::Payloads(_, 0)), Action::RequeueUnanswered(i));
+        let moves = matches!(process.stage, Stage::Payloads(_, 0) | Stage::Doomed(_));
+        may(unanswered && moves, Action::RecoverUnanswered(i));
     }
 
     /// A recovery takes less than a tick. Who is slower than that is paused.

@@ -1,5 +1,6 @@
 //! The protocol in all its interleavings, within bounds: jobs, claims, heartbeats, sweeps, crashes, pauses,
-//! outages, lost replies. Beside it stands each mistake that the checker must find, so that it is known to look.
+//! outages, lost replies, closed connections, jobs that are recovered too often. Beside it stands each mistake that
+//! the checker must find, so that it is known to look.
 //!
 //! Not in the model: data that Redis itself loses, the middleware way, the choice of an id, a second Redis.
 
@@ -20,11 +21,21 @@ use steps::Protocol;
 use world::Faults;
 
 /// No faults.
-const NONE: Faults = Faults { crashes: 0, pauses: 0, outages: 0, lost_replies: 0, exits: 0, failures: 0 };
+const NONE: Faults =
+    Faults { crashes: 0, pauses: 0, outages: 0, lost_replies: 0, exits: 0, failures: 0, cuts: 0 };
 /// What holds for a job at any time is best seen with replies that take time.
-const FINE: Protocol = Protocol { jobs: 1, instances: 2, faults: NONE, fine: true, mistake: None };
+const FINE: Protocol = Protocol {
+    jobs: 1,
+    instances: 2,
+    faults: NONE,
+    fine: true,
+    fast: false,
+    poison: false,
+    no_verdicts: false,
+    mistake: None,
+};
 /// All numbers.
-const FULL: Protocol = Protocol { jobs: 2, instances: 3, faults: NONE, fine: false, mistake: None };
+const FULL: Protocol = Protocol { jobs: 2, instances: 3, fine: false, ..FINE };
 
 fn check(protocol: Protocol) -> impl Checker<Protocol> {
     protocol.checker().symmetry_fn(symmetry::representative).spawn_dfs().join()
@@ -79,6 +90,51 @@ fn a_clean_exit() {
 }
 
 #[test]
+fn recoveries_that_leave_no_verdict() {
+    holds(Protocol { no_verdicts: true, faults: Faults { crashes: 1, pauses: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn connections_are_closed() {
+    holds(Protocol { fast: true, faults: Faults { crashes: 1, pauses: 1, cuts: 1, ..NONE }, ..FINE });
+    holds(Protocol {
+        fast: true,
+        jobs: 1,
+        faults: Faults { crashes: 2, pauses: 1, cuts: 1, ..NONE },
+        ..FULL
+    });
+}
+
+#[test]
+fn jobs_are_recovered_too_often() {
+    holds(Protocol {
+        poison: true,
+        faults: Faults { crashes: 1, pauses: 1, lost_replies: 1, ..NONE },
+        ..FINE
+    });
+    holds(Protocol { poison: true, faults: Faults { crashes: 2, pauses: 1, ..NONE }, ..FULL });
+}
+
+#[test]
+fn finds_a_verdict_on_what_was_seen_long_ago() {
+    let faults = Faults { cuts: 1, ..NONE };
+    finds(Mistake::CondemnUnchecked, "right verdicts", Protocol { fast: true, faults, ..FINE });
+}
+
+#[test]
+fn finds_a_verdict_that_spares_what_is_on_its_way() {
+    let faults = Faults { crashes: 1, pauses: 1, ..NONE };
+    finds(Mistake::NoDoubt, "poison bound", Protocol { poison: true, faults, ..FINE });
+}
+
+#[test]
+fn finds_a_count_that_a_recovery_loses() {
+    let faults = Faults { crashes: 2, ..NONE };
+    let protocol = Protocol { instances: 3, poison: true, faults, ..FINE };
+    finds(Mistake::CountLost, "poison bound", protocol);
+}
+
+#[test]
 fn finds_a_delete_before_the_push() {
     finds(Mistake::DeleteBeforePush, "no loss", Protocol { faults: Faults { crashes: 1, ..NONE }, ..FINE });
 }
@@ -108,7 +164,8 @@ fn finds_a_verdict_after_an_outage() {
 #[test]
 fn finds_a_late_release_of_a_name_that_the_process_has_taken_again() {
     let faults = Faults { crashes: 1, pauses: 1, ..NONE };
-    for mistake in [Mistake::NameReused, Mistake::StaleRelease, Mistake::NoSpareName] {
+    for mistake in [Mistake::NameReused, Mistake::StaleRelease] {
         finds(mistake, "fencing", Protocol { faults, ..FINE });
     }
+    finds(Mistake::NoSpareName, "fencing", Protocol { no_verdicts: true, faults, ..FINE });
 }

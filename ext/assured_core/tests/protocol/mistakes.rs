@@ -19,4 +19,10 @@ pub enum Mistake {
     StaleRelease,
     /// An attempt that a fetch has recorded is recorded anew under the name that it had, whoever has it now.
     NoSpareName,
+    /// A fast verdict falls on what was seen once, whatever has changed since.
+    CondemnUnchecked,
+    /// A verdict is taken to be about what had arrived when it was found.
+    NoDoubt,
+    /// A recovered job goes back as it was, without its count.
+    CountLost,
 }

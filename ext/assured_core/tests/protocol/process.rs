@@ -37,6 +37,10 @@ pub struct Attempt {
     pub due: bool,
     /// The command that moves it there was not answered. It is sent again before anything else.
     pub again: bool,
+    /// Its payload carries a count of recoveries.
+    pub counted: bool,
+    /// A verdict was found while it was on its way here (`Registry::doubt`).
+    pub doubtful: bool,
 }
 
 /// Where a recovery stands (`recovery.rs`, `Recovery::run`): each stage is one command away from the next.
@@ -50,6 +54,8 @@ pub enum Stage {
     Names(Bits),
     /// The payloads of some were read, those of others were not there.
     Payloads(Bits, Bits),
+    /// Those that may go back are queued, others were recovered as often as they may be.
+    Doomed(Bits),
     /// Only in a recovery that is not atomic: removed, not pushed yet.
     Removed(Bits),
     /// All was done.
@@ -61,8 +67,8 @@ pub struct Process {
     pub status: Status,
     /// Sidekiq has got TERM and fetches no more.
     pub draining: bool,
-    /// A fetch whose reply is on its way, and whether it was one of a due job.
-    pub arriving: Option<(Name, bool)>,
+    /// What a fetch has popped whose reply is on its way.
+    pub arriving: Option<Attempt>,
     pub attempts: [Option<Attempt>; THREADS],
     /// Names to release.
     pub releases: Bits,
@@ -78,6 +84,10 @@ pub struct Process {
     pub settling: u8,
     /// Whose heartbeat was gone at the last look.
     pub suspects: Bits,
+    /// Whose connection was closed at a look, and who has given no sign since.
+    pub silences: Bits,
+    /// Those of them who had a grace for it.
+    pub ripe: Bits,
     /// Whom it found dead and has not finished with.
     pub dead: Bits,
     pub stage: Stage,
@@ -91,9 +101,9 @@ impl Process {
 
     /// Names that something in this process refers to.
     pub fn mentioned(&self) -> Bits {
-        let arriving = self.arriving.map_or(0, |(name, _)| 1 << name);
+        let arriving = self.arriving.map_or(0, |attempt| 1 << attempt.name);
         let recovery = match self.stage {
-            Stage::Names(names) | Stage::Removed(names) => names,
+            Stage::Names(names) | Stage::Doomed(names) | Stage::Removed(names) => names,
             Stage::Payloads(there, gone) => there | gone,
             Stage::Idle | Stage::Verdict | Stage::Through => 0,
         };
@@ -116,7 +126,8 @@ impl Process {
 
     /// `Pipeline::admit`. Redis gave the name away only because the record of an older attempt of that name was
     /// gone: its lease is lost, or it is about to be recorded anew, under its spare name then (`Registry::send`).
-    pub fn admit(&mut self, name: Name, due: bool, spare: Name, mistake: Option<Mistake>) {
+    pub fn admit(&mut self, attempt: Attempt, spare: Name, mistake: Option<Mistake>) {
+        let name = attempt.name;
         for older in self.attempts.iter_mut().flatten().filter(|a| a.name == name) {
             match older.mirrored {
                 Mirrored::Yes if mistake != Some(Mistake::NameReused) => older.mirrored = Mirrored::Lost,
@@ -128,7 +139,7 @@ impl Process {
             self.releases &= !(1 << name);
         }
         let thread = self.free_thread().expect("asked for by a thread");
-        self.attempts[thread] = Some(Attempt { name, mirrored: Mirrored::Yes, due, again: false });
+        self.attempts[thread] = Some(attempt);
         self.attempts.sort_unstable();
     }
 
@@ -151,8 +162,21 @@ impl Process {
         if self.silent > LONGEST_GAP {
             self.settling = SETTLING;
             self.suspects = 0;
+            self.disturb();
         }
         self.silent = 0;
+    }
+
+    /// `Pulse::connected`: a new connection may lead to another server, so it takes a while until it judges again.
+    pub fn connect(&mut self) {
+        self.settling = SETTLING;
+        self.suspects = 0;
+    }
+
+    /// `Pulse::undisturbed_since`: what cut its own connection may have cut others'.
+    pub fn disturb(&mut self) {
+        self.silences = 0;
+        self.ripe = 0;
     }
 
     /// Time goes by.

@@ -9,15 +9,21 @@ use crate::world::{Broken, INSTANCES, JOBS, TTL, World};
 
 type Check = (&'static str, fn(&Protocol, &World) -> bool);
 
-/// A job that is not done is in its queue, in the retry set, or recorded together with its payload.
+/// A job that is not done is in its queue, in the retry or the Dead set, or recorded together with its payload.
 const NO_LOSS: Check = ("no loss", |_, world| {
     let Redis { queue, retry, .. } = &world.redis;
-    (0..JOBS).all(|job| world.jobs[job].done || queue[job] + retry[job] > 0 || world.redis.records(job))
+    let kept = |job: usize| queue[job] != [0; 2] || retry[job] > 0 || world.redis.records(job);
+    (0..JOBS).all(|job| world.jobs[job].done || world.jobs[job].dead || kept(job))
 });
 
 /// It runs once, and once more for each crash or lost lease of an owner, each retry and each give-back.
 const BOUNDED_DUPLICATION: Check =
     ("bounded duplication", |_, world| world.jobs.iter().all(|job| job.runs <= 1 + job.reasons));
+
+/// Where no run ends without the end of its job, a job runs once and is recovered once. It does not die before that.
+const POISON_BOUND: Check = ("poison bound", |protocol, world| {
+    !protocol.poison || world.jobs.iter().all(|job| job.runs <= 2 && (!job.dead || job.reasons >= 2))
+});
 
 /// Nobody is declared dead who could beat.
 const RIGHT_VERDICTS: Check = ("right verdicts", |_, world| world.broken != Some(Broken::Verdict));
@@ -41,8 +47,8 @@ const ALL_IS_WELL: Check = ("all is well in the end", |protocol, world| {
     let redis = &world.redis;
     let spent = world.faults == Default::default() && protocol.faults != Default::default();
     let over = world.processes.iter().all(|p| p.attempts == [None; 2] && p.status != Status::Paused);
-    let empty = redis.queue == [0; JOBS] && redis.retry == [0; JOBS] && redis.payloads == 0;
-    spent && over && empty && !world.unburied() && world.jobs.iter().all(|job| job.done)
+    let empty = redis.queue == [[0; 2]; JOBS] && redis.retry == [0; JOBS] && redis.payloads == 0;
+    spent && over && empty && !world.unburied() && world.jobs.iter().all(|job| job.done || job.dead)
 });
 
 /// A job was recovered from an instance that still runs it.
@@ -52,10 +58,27 @@ const A_ZOMBIE: Check = ("a zombie runs a job that somebody else has", |protocol
         || (0..INSTANCES).any(|i| (0..i).any(|k| runs(i).any(|job| runs(k).any(|other| job == other))))
 });
 
+/// A recovery began before two looks could find that the heartbeat is gone.
+const A_FAST_VERDICT: Check = ("a fast verdict", |protocol, world| {
+    !protocol.fast || world.processes.iter().any(|judge| judge.dead & !judge.suspects != 0)
+});
+
+/// A job has run as often as it may.
+const A_DEATH: Check =
+    ("a job dies", |protocol, world| !protocol.poison || world.jobs.iter().any(|job| job.dead && !job.done));
+
 /// All properties: what always holds, and what shows that the model gets anywhere.
 pub fn all() -> Vec<Property<Protocol>> {
-    let always = [NO_LOSS, BOUNDED_DUPLICATION, RIGHT_VERDICTS, FENCING, BOUNDED_RECOVERY, NOTHING_LEFT_OVER];
-    let sometimes = [ALL_IS_WELL, A_ZOMBIE];
+    let always = [
+        NO_LOSS,
+        BOUNDED_DUPLICATION,
+        POISON_BOUND,
+        RIGHT_VERDICTS,
+        FENCING,
+        BOUNDED_RECOVERY,
+        NOTHING_LEFT_OVER,
+    ];
+    let sometimes = [ALL_IS_WELL, A_ZOMBIE, A_FAST_VERDICT, A_DEATH];
     let always = always.map(|(name, check)| Property::always(name, check));
     always.into_iter().chain(sometimes.map(|(name, check)| Property::sometimes(name, check))).collect()
 }

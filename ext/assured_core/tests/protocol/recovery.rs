@@ -2,7 +2,7 @@
 
 use crate::mistakes::Mistake;
 use crate::process::{Process, Stage, Status};
-use crate::redis::{Bits, each};
+use crate::redis::{Bits, each, job_of};
 use crate::steps::Protocol;
 use crate::world::{Broken, World};
 
@@ -29,12 +29,21 @@ impl Protocol {
                 Stage::Removed(world.redis.take(of, names))
             }
             Stage::Payloads(names, _) => {
-                let moved = world.redis.requeue(of, names).unwrap_or_default();
+                let doomed = if self.poison { names & world.redis.counted } else { 0 };
+                let counts = self.poison && self.mistake != Some(Mistake::CountLost);
+                let counted = if counts { names } else { world.redis.counted };
+                let moved = world.redis.requeue(of, names & !doomed, counted);
+                judge(world, of, moved.unwrap_or_default());
+                if moved.is_some() && doomed != 0 { Stage::Doomed(doomed) } else { Stage::Through }
+            }
+            Stage::Doomed(names) => {
+                let moved = world.redis.kill(of, names).unwrap_or_default();
+                each(moved).for_each(|name| world.jobs[job_of(name)].dead = true);
                 judge(world, of, moved);
                 Stage::Through
             }
             Stage::Removed(names) => {
-                world.redis.push(names);
+                world.redis.push(names, 0);
                 judge(world, of, names);
                 Stage::Through
             }
@@ -51,6 +60,9 @@ impl Protocol {
                 }
             }
         };
+        if self.no_verdicts {
+            world.redis.verdicts = 0;
+        }
         world.processes[i].stage = next;
     }
 }

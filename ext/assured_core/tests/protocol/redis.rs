@@ -21,42 +21,62 @@ pub fn each(bits: Bits) -> impl Iterator<Item = u8> {
 /// The key space. A payload is no more than a copy of its job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Redis {
-    /// `queue:<q>`: copies of each job. Their order is left open.
-    pub queue: [u8; JOBS],
-    /// `retry`, in the same way.
+    /// `queue:<q>`: copies of each job, without and with a count of recoveries. Their order is left open.
+    pub queue: [[u8; 2]; JOBS],
+    /// `retry`: copies of each job. A retry has no count.
     pub retry: [u8; JOBS],
     /// `jobs:<id>`
     pub sets: [Bits; INSTANCES],
     /// `job:<name>`
     pub payloads: Bits,
+    /// Those of them that carry a count of recoveries.
+    pub counted: Bits,
     /// `instance:<id>`: ticks until it expires.
     pub beats: [u8; INSTANCES],
     /// `verdict:<id>`
     pub verdicts: Bits,
     /// `instances`
     pub registry: Bits,
+    /// `connections`, as far as the connection that stands there is closed.
+    pub closed: Bits,
 }
 
 impl Redis {
     /// `lua/fetch.lua` and `lua/due.lua`, once a job is popped: `lua/record.lua`. `spare` is a name that nobody
     /// uses.
-    pub fn record(&mut self, i: usize, job: usize, spare: Name, mistake: Option<Mistake>) -> Name {
+    pub fn record(
+        &mut self,
+        i: usize,
+        job: usize,
+        counted: bool,
+        spare: Name,
+        mistake: Option<Mistake>,
+    ) -> Name {
         self.registry |= 1 << i;
         let wanted = job as u8 * NAMES;
         let taken = self.payloads & (1 << wanted) != 0 && mistake != Some(Mistake::SharedPayload);
         let name = if taken { spare } else { wanted };
-        self.payloads |= 1 << name;
-        self.sets[i] |= 1 << name;
+        self.write(i, name, counted);
         name
     }
 
+    fn write(&mut self, i: usize, name: Name, counted: bool) {
+        self.payloads |= 1 << name;
+        self.counted = self.counted & !(1 << name) | Bits::from(counted) << name;
+        self.sets[i] |= 1 << name;
+    }
+
+    fn delete(&mut self, names: Bits) {
+        self.payloads &= !names;
+        self.counted &= !names;
+    }
+
     /// `lua/track.lua`, as a heartbeat uses it to record an attempt anew.
-    pub fn track(&mut self, i: usize, name: Name, spare: Name) -> Name {
+    pub fn track(&mut self, i: usize, name: Name, counted: bool, spare: Name) -> Name {
         self.registry |= 1 << i;
         let ours = self.sets[i] & (1 << name) != 0;
         let name = if self.payloads & (1 << name) == 0 || ours { name } else { spare };
-        self.payloads |= 1 << name;
-        self.sets[i] |= 1 << name;
+        self.write(i, name, counted);
         name
     }
 
@@ -64,22 +84,30 @@ impl Redis {
     pub fn release(&mut self, i: usize, names: Bits, mistake: Option<Mistake>) {
         let ours = self.sets[i] & names;
         self.sets[i] &= !names;
-        self.payloads &= !if mistake == Some(Mistake::ReleaseUnchecked) { names } else { ours };
+        self.delete(if mistake == Some(Mistake::ReleaseUnchecked) { names } else { ours });
     }
 
     /// `lua/requeue.lua` by the instance itself; says which of the names were still its own.
     pub fn give_back(&mut self, i: usize, names: Bits) -> Bits {
+        let counted = self.counted;
         let ours = self.take(i, names);
-        self.push(ours);
+        self.push(ours, counted);
         ours
     }
 
     /// `lua/requeue.lua` by a judge. Nothing where the instance beats.
-    pub fn requeue(&mut self, of: usize, names: Bits) -> Option<Bits> {
+    pub fn requeue(&mut self, of: usize, names: Bits, counted: Bits) -> Option<Bits> {
+        let moved = self.kill(of, names)?;
+        self.push(moved, counted);
+        Some(moved)
+    }
+
+    /// `lua/kill.lua`, but for the Dead set, and the end that all recoveries have: `lua/leave_verdict.lua`.
+    pub fn kill(&mut self, of: usize, names: Bits) -> Option<Bits> {
         if self.beats[of] > 0 {
             return None;
         }
-        let moved = self.give_back(of, names);
+        let moved = self.take(of, names);
         if moved != 0 {
             self.verdicts |= 1 << of;
         }
@@ -90,13 +118,15 @@ impl Redis {
     pub fn take(&mut self, i: usize, names: Bits) -> Bits {
         let ours = self.sets[i] & names;
         self.sets[i] &= !ours;
-        self.payloads &= !ours;
+        self.delete(ours);
         ours
     }
 
     /// The second half.
-    pub fn push(&mut self, names: Bits) {
-        each(names).for_each(|name| self.queue[job_of(name)] += 1);
+    pub fn push(&mut self, names: Bits, counted: Bits) {
+        for name in each(names) {
+            self.queue[job_of(name)][usize::from(counted >> name & 1)] += 1;
+        }
     }
 
     /// `lua/forget.lua`
@@ -108,7 +138,14 @@ impl Redis {
     pub fn beat(&mut self, i: usize) -> bool {
         self.registry |= 1 << i;
         self.beats[i] = TTL;
+        self.closed &= !(1 << i);
         self.verdicts & (1 << i) != 0
+    }
+
+    /// `lua/condemn.lua`, where nothing has changed.
+    pub fn condemn(&mut self, of: usize) {
+        self.beats[of] = 0;
+        self.closed &= !(1 << of);
     }
 
     /// `lua/retire.lua`, by the instance itself or, after its death, by a sweep.
@@ -118,6 +155,7 @@ impl Redis {
         } else if self.beats[i] > 0 {
             return;
         }
+        self.closed &= !(1 << i);
         if self.sets[i] == 0 {
             self.registry &= !(1 << i);
         }

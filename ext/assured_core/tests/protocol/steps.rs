@@ -15,6 +15,12 @@ pub struct Protocol {
     /// Replies take time, a recovery reads names and payloads in two steps, and there is no lock. Otherwise
     /// these are left out, so that larger numbers can be checked.
     pub fine: bool,
+    /// Instances note their connections, so there are fast verdicts. `death_grace` is a tick.
+    pub fast: bool,
+    /// Recoveries are counted, and a job may be recovered once (`max_recoveries`).
+    pub poison: bool,
+    /// Recoveries leave no verdict, as those of the 1.x gem.
+    pub no_verdicts: bool,
     pub mistake: Option<Mistake>,
 }
 
@@ -25,8 +31,9 @@ pub enum Action {
     /// `lua/beat.lua`; `sweeper.rs` `sweep`, `verdict.rs`. The recovery lock is left out: correctness does not
     /// rest on it.
     Tick,
-    /// `pipeline/fetch.rs` `pop`, `lua/fetch.lua`: releases, then pops and records a job.
-    Fetch(usize, usize),
+    /// `pipeline/fetch.rs` `pop`, `lua/fetch.lua`: releases, then pops and records a job, with or without a count of
+    /// recoveries.
+    Fetch(usize, usize, bool),
     /// `perform_pop_due`, `lua/due.lua`
     PopDue(usize, usize),
     /// The reply of either arrives (`admit`), and the job runs.
@@ -51,10 +58,14 @@ pub enum Action {
     /// `heartbeat.rs` `beat`, `lua/beat.lua`, where it comes late. Otherwise it is part of the tick.
     Beat(usize),
     /// The next command of a recovery (`recovery.rs`): names, `lua/payloads.lua`, `lua/forget.lua`,
-    /// `lua/requeue.lua`, `lua/retire.lua`.
+    /// `lua/requeue.lua`, `lua/kill.lua`, `lua/retire.lua`.
     Recover(usize),
-    /// `lua/requeue.lua` unanswered: it is sent again.
-    RequeueUnanswered(usize),
+    /// The first look at the connections: `fast_death.rs` `look`.
+    Look(usize),
+    /// The verdict after the second, `lua/condemn.lua`, and with it the recovery begins.
+    Condemn(usize),
+    /// `lua/requeue.lua` or `lua/kill.lua` unanswered: it is sent again.
+    RecoverUnanswered(usize),
     /// TERM: Sidekiq fetches no more, and heartbeats go on.
     Drain(usize),
     /// `perform_give_back`, `lua/requeue.lua`
@@ -64,6 +75,8 @@ pub enum Action {
     Crash(usize),
     Pause(usize),
     Resume(usize),
+    /// The connection of its heartbeat is closed.
+    Cut(usize),
     RedisAway,
     RedisBack,
 }

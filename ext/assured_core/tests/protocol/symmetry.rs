@@ -1,7 +1,7 @@
 //! Instances are alike, and so are jobs: of all states that differ in their numbers only, one is checked.
 
 use crate::process::{Process, Stage};
-use crate::redis::Bits;
+use crate::redis::{Bits, Redis};
 use crate::world::{INSTANCES, World};
 
 /// The state that stands for all of its kind. Where a tie is broken by chance, two may stand for one kind.
@@ -14,16 +14,18 @@ pub fn representative(world: &World) -> World {
 
 fn job(world: &World, job: usize) -> impl Ord + use<> {
     let half = |bits: Bits| bits >> (8 * job) & 255;
-    (world.jobs[job], world.redis.queue[job], world.redis.retry[job], half(world.redis.payloads))
+    let Redis { queue, retry, payloads, counted, .. } = &world.redis;
+    (world.jobs[job], queue[job], retry[job], half(*payloads), half(*counted))
 }
 
 /// What can be said of an instance without the number of another.
 fn instance(world: &World, i: usize) -> impl Ord + use<> {
     let bit = |bits: Bits| bits >> i & 1;
-    let process = Process { suspects: 0, dead: 0, ..world.processes[i] };
+    let process = Process { suspects: 0, silences: 0, ripe: 0, dead: 0, ..world.processes[i] };
     let bits = (
         bit(world.redis.registry),
         bit(world.redis.verdicts),
+        bit(world.redis.closed),
         bit(world.excused),
         world.lock == Some(i as u8),
     );
@@ -38,17 +40,16 @@ fn swap_jobs(world: &World) -> World {
     world.redis.queue.swap(0, 1);
     world.redis.retry.swap(0, 1);
     swap(&mut world.redis.payloads);
+    swap(&mut world.redis.counted);
     world.redis.sets.iter_mut().for_each(swap);
     for process in &mut world.processes {
         let names = [&mut process.releases, &mut process.sent, &mut process.strays, &mut process.settle];
         names.into_iter().for_each(swap);
-        if let Some((name, _)) = &mut process.arriving {
-            *name ^= 8;
-        }
-        process.attempts.iter_mut().flatten().for_each(|attempt| attempt.name ^= 8);
+        let attempts = process.attempts.iter_mut().chain([&mut process.arriving]);
+        attempts.flatten().for_each(|attempt| attempt.name ^= 8);
         process.attempts.sort_unstable();
         match &mut process.stage {
-            Stage::Names(names) | Stage::Removed(names) => swap(names),
+            Stage::Names(names) | Stage::Doomed(names) | Stage::Removed(names) => swap(names),
             Stage::Payloads(there, gone) => {
                 swap(there);
                 swap(gone);
@@ -69,9 +70,12 @@ fn reorder(world: &World, order: [usize; INSTANCES]) -> World {
         next.processes[new] = world.processes[old];
         next.processes[new].dead = bits(world.processes[old].dead);
         next.processes[new].suspects = bits(world.processes[old].suspects);
+        next.processes[new].silences = bits(world.processes[old].silences);
+        next.processes[new].ripe = bits(world.processes[old].ripe);
     }
     next.redis.verdicts = bits(world.redis.verdicts);
     next.redis.registry = bits(world.redis.registry);
+    next.redis.closed = bits(world.redis.closed);
     next.lock =
         world.lock.map(|i| order.iter().position(|old| *old == usize::from(i)).expect("one of them") as u8);
     next.excused = bits(world.excused);

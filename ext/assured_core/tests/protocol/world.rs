@@ -1,5 +1,6 @@
 //! All that there is: Redis, the processes, and what happened so far as far as a property asks for it.
 
+use crate::mistakes::Mistake;
 use crate::process::{Process, Status};
 use crate::redis::{Bits, NAMES, Name, Redis, each, job_of};
 
@@ -24,6 +25,8 @@ pub struct Faults {
     pub exits: u8,
     /// Jobs that raise, and are stored for a retry.
     pub failures: u8,
+    /// Connections of heartbeats that are closed although their process lives.
+    pub cuts: u8,
 }
 
 /// What must never happen, and shows in a step and not in a state.
@@ -42,6 +45,8 @@ pub struct Fate {
     /// Runs beyond the first that have a reason: a crash or a lost lease of the owner, a retry, a give-back.
     pub reasons: u8,
     pub done: bool,
+    /// It lies in the Dead set.
+    pub dead: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +61,7 @@ pub struct World {
     pub away: bool,
     /// Redis is back, and not everybody may have noticed: connections time out, back-off.
     pub just_back: bool,
-    /// Instances that could not beat for a TTL.
+    /// Instances that could not beat for a TTL, or for a grace with a closed connection.
     pub excused: Bits,
     /// Ticks since the last fault in which a dead instance had not been dealt with, while somebody could judge.
     pub overdue: u8,
@@ -68,7 +73,7 @@ impl World {
     pub fn new(jobs: usize, instances: usize, faults: Faults) -> Self {
         let mut world = Self { faults, ..Self::default() };
         for job in 0..JOBS {
-            world.redis.queue[job] = u8::from(job < jobs);
+            world.redis.queue[job][0] = u8::from(job < jobs);
             world.jobs[job].done = job >= jobs;
         }
         for i in 0..INSTANCES {
@@ -97,6 +102,26 @@ impl World {
         each(self.redis.registry)
             .filter(|i| usize::from(*i) != but && self.redis.beats[usize::from(*i)] == 0)
             .fold(0, |all, i| all | 1 << i)
+    }
+
+    /// `Store::look_at_connections`: whose heartbeat is there and whose connection is closed. Who is not among those
+    /// shown himself sees nothing.
+    pub fn silent(&self, but: usize) -> Bits {
+        let Redis { closed, beats, .. } = &self.redis;
+        if closed & (1 << but) != 0 {
+            return 0;
+        }
+        each(*closed).filter(|i| beats[usize::from(*i)] > 0).fold(0, |all, i| all | 1 << i)
+    }
+
+    /// A change of its heartbeat or its connection ends what was seen of it: `lua/condemn.lua` compares.
+    pub fn show_change(&mut self, of: usize, mistake: Option<Mistake>) {
+        if mistake != Some(Mistake::CondemnUnchecked) {
+            for process in &mut self.processes {
+                process.silences &= !(1 << of);
+                process.ripe &= !(1 << of);
+            }
+        }
     }
 
     /// Instances that will never do anything again and are not dealt with.
