@@ -107,22 +107,28 @@ impl Engine {
     }
 
     fn spawn_pipeline(&self) {
-        let settings = Arc::clone(&self.settings);
-        let pipeline = Arc::clone(&self.pipeline);
-        let identity = Arc::clone(&self.identity);
-        let outage = Arc::clone(&self.outage);
-        spawn("saj-pipeline", Arc::clone(&self.events), move || {
-            pipeline.serve(Store::new(&settings, "pipeline"), &identity, &outage);
-        });
+        self.spawn_server("saj-pipeline", "pipeline", Pipeline::serve);
     }
 
     fn spawn_lane(&self, afar: bool) {
+        self.spawn_server("saj-fetch", "fetch", move |pipeline, store, identity, outage| {
+            pipeline.serve_fetches(store, identity, outage, afar);
+        });
+    }
+
+    /// Starts a thread that serves the pipeline with a store of its own.
+    fn spawn_server(
+        &self,
+        thread: &'static str,
+        role: &'static str,
+        serve: impl Fn(&Pipeline, Store, &SharedIdentity, &Outage) + Send + 'static,
+    ) {
         let settings = Arc::clone(&self.settings);
         let pipeline = Arc::clone(&self.pipeline);
         let identity = Arc::clone(&self.identity);
         let outage = Arc::clone(&self.outage);
-        spawn("saj-fetch", Arc::clone(&self.events), move || {
-            pipeline.serve_fetches(Store::new(&settings, "fetch"), &identity, &outage, afar);
+        spawn(thread, Arc::clone(&self.events), move || {
+            serve(&pipeline, Store::new(&settings, role), &identity, &outage);
         });
     }
 

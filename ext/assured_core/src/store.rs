@@ -160,8 +160,7 @@ impl Store {
     /// Puts a job that is not recorded back where it came from: it is the next one to be popped.
     pub fn push_back(&mut self, queue: &[u8], payload: &[u8]) -> Result<()> {
         let push = cmd("RPUSH", [&self.keys.queue(queue), &payload.to_vec()]);
-        let replies = self.tracking.run_once("push back", &[push])?;
-        replies.into_iter().try_for_each(|reply| parse::<i64>("push back", reply).map(drop))
+        parse::<i64>("push back", self.tracking.run_once("push back", push)?).map(drop)
     }
 
     /// Looks at all registered instances.
@@ -319,8 +318,7 @@ impl Store {
     /// Takes the dead job that has waited longest for its handlers.
     pub fn pop_death(&mut self) -> Result<Option<Bytes>> {
         let pop = cmd("RPOP", [&self.keys.deaths()]);
-        let replies = self.tracking.run_once("pop a death", &[pop])?;
-        self.next("pop a death", &mut replies.into_iter())
+        parse("pop a death", self.tracking.run_once("pop a death", pop)?)
     }
 
     fn one<T: FromRedisValue>(&mut self, doing: &'static str, command: Cmd) -> Result<T> {

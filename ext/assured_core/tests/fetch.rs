@@ -250,6 +250,18 @@ fn records(redis: &mut Redis) -> Space {
     found.without(&noise.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+/// Sent again because it has not run: not because of anything else in its round trip, which would pop a second job.
+#[test]
+fn a_fetch_whose_script_the_server_forgot_pops_each_job_once() {
+    let mut redis = Redis::own();
+    redis.seed(&queues([("q", &["c", "b", "a"])]));
+    let mut store = redis.store();
+    redis.run::<()>(&["SCRIPT", "FLUSH"]);
+    let jobs = fetch_from(&mut store, &["q"], &[order("~1", &[0]), order("~2", &[0])], &["x"]);
+    assert_eq!(jobs.unwrap(), [popped(0, 0, "a", None), popped(1, 0, "b", None)]);
+    assert_eq!(redis.dump(), queues([("q", &["c"])]));
+}
+
 #[test]
 fn a_job_is_in_flight_from_its_fetch_to_its_release() {
     let mut redis = Redis::shared();

@@ -144,7 +144,7 @@ impl Store {
     ) -> Result<Vec<Value>> {
         let peer = self.tracking.peer(doing)?;
         let name = peer.as_ref().map(Peer::describe).unwrap_or_default();
-        self.tracking.run_once(doing, &build(name.into_bytes()))
+        self.tracking.attempt(doing, &build(name.into_bytes()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use redis::Cmd;
 
+use super::link::parse;
 use super::{Store, now};
 use crate::Bytes;
 use crate::error::Result;
@@ -57,8 +58,7 @@ impl Store {
             if !releases.is_empty() {
                 let release = self.release_command(&identity.id, identity.entry.as_bytes(), releases);
                 // Not sent twice: a fetch on another connection may take a name meanwhile.
-                let replies = self.tracking.run_once("release", &[release])?;
-                self.next::<i64>("release", &mut replies.into_iter())?;
+                parse::<i64>("release", self.tracking.run_once("release", release)?)?;
             }
             return Ok(Vec::new());
         }
@@ -90,8 +90,8 @@ impl Store {
             args.extend([suffix.clone(), positions.join(",").into_bytes()]);
         }
         // It must not be sent twice: what the first one popped, nobody would run.
-        let replies = self.tracking.run_once("fetch", &[scripts::FETCH.call(&keys, &args)])?;
-        let jobs: Vec<(usize, usize, Bytes, Option<Bytes>)> = self.next("fetch", &mut replies.into_iter())?;
+        let reply = self.tracking.run_once("fetch", scripts::FETCH.call(&keys, &args))?;
+        let jobs: Vec<(usize, usize, Bytes, Option<Bytes>)> = parse("fetch", reply)?;
         let popped =
             |(order, at, payload, name)| Popped { order: order - 1, queue: at - first, payload, name };
         Ok(jobs.into_iter().map(popped).collect())
@@ -144,7 +144,6 @@ impl Store {
             [self.keys.jobs(id), self.keys.instances(), self.keys.job_prefix(), self.keys.sorted_set(set)];
         let now = now();
         let args: [&[u8]; 5] = [id, identity.entry.as_bytes(), FLAG.as_bytes(), suffix, &now];
-        let replies = self.tracking.run_once("pop a due job", &[scripts::DUE.call(&keys, &args)])?;
-        self.next("pop a due job", &mut replies.into_iter())
+        parse("pop a due job", self.tracking.run_once("pop a due job", scripts::DUE.call(&keys, &args))?)
     }
 }

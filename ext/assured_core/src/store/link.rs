@@ -88,15 +88,21 @@ impl Link {
             return Ok(Vec::new());
         }
         let reused = self.connection.is_some();
-        match self.run_once(doing, cmds) {
-            Err(error) if reused && error.remedy == Remedy::Reconnect => self.run_once(doing, cmds),
+        match self.attempt(doing, cmds) {
+            Err(error) if reused && error.remedy == Remedy::Reconnect => self.attempt(doing, cmds),
             outcome => outcome,
         }
     }
 
-    /// The same for a batch that must not run twice. Where a script was not known, nothing of a batch of
-    /// scripts has run.
-    pub(super) fn run_once(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
+    /// Runs a command that must not run twice. Of one, it is known that it has not run where the server does not know
+    /// its script; of a batch, that would be known of a part.
+    pub(super) fn run_once(&mut self, doing: &'static str, command: Cmd) -> Result<Value> {
+        self.attempt(doing, &[command])?.pop().ok_or_else(|| Error::reply(doing, "none"))
+    }
+
+    /// Runs a batch that may run twice, on the connection that is there. It is sent anew as a whole where a script was
+    /// not known: what the other commands have read before that script ran is out of date.
+    pub(super) fn attempt(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
         let replies = self.send(doing, cmds)?;
         let errors = || replies.iter().filter_map(|reply| server_error(doing, reply));
         if errors().any(|error| error.remedy == Remedy::LoadScripts) {
@@ -174,7 +180,7 @@ pub(super) fn server_error(doing: &'static str, reply: &Value) -> Option<Error> 
 }
 
 pub(super) fn one<T: FromRedisValue>(link: &mut Link, doing: &'static str, command: Cmd) -> Result<T> {
-    let reply = link.run(doing, &[command])?.into_iter().next();
+    let reply = link.run(doing, &[command])?.pop();
     parse(doing, reply.ok_or_else(|| Error::reply(doing, "none"))?)
 }
 
