@@ -84,7 +84,10 @@ impl Heartbeat {
                 }
             }
         }
-        self.farewell.answer(|| store.retire(&*self.identity.get()?).ok());
+        self.farewell.answer(|| {
+            self.tell(&mut store, false);
+            store.retire(&*self.identity.get()?).ok()
+        });
     }
 
     /// Sleeps until the next beat, or until the connection turns out to be cut: without it the others take this
@@ -112,8 +115,9 @@ impl Heartbeat {
         match store.beat(&identity, self.settings.heartbeat_ttl, &names)? {
             Beat::Taken => {
                 // The name was free for somebody else only because all our records had been recovered.
-                self.lose(store, &attempts);
+                self.lose(&attempts);
                 self.registry.doubt(&attempts);
+                self.tell(store, true);
                 candidates.refuse();
                 self.claim(store, candidates)
             }
@@ -133,9 +137,8 @@ impl Heartbeat {
                     attempts.iter().zip(payloads).filter(missing).map(|(attempt, _)| attempt.clone());
                 let (lost, gone): (Vec<_>, Vec<_>) =
                     missing.partition(|attempt| verdict.is_some() || doubtful.contains(&attempt.token));
-                if verdict.is_some() || !lost.is_empty() {
-                    self.lose(store, &lost);
-                }
+                self.lose(&lost);
+                self.tell(store, verdict.is_some());
                 if let Some(verdict) = verdict {
                     self.registry.doubt(&attempts);
                     store.clear_verdict(&identity.id, &verdict)?;
@@ -203,28 +206,27 @@ impl Heartbeat {
         }
     }
 
-    fn lose(&self, store: &mut Store, attempts: &[Attempt]) {
-        // A fetch of the same job may have shown it meanwhile.
-        let attempts: Vec<_> =
-            attempts.iter().filter(|attempt| self.registry.lose(attempt.token)).cloned().collect();
-        self.events.log(
-            Level::Error,
-            format!(
-                "this instance was declared dead; {} running jobs were given to others: {}",
-                attempts.len(),
-                attempts.iter().map(|a| String::from_utf8_lossy(&a.name)).collect::<Vec<_>>().join(", ")
-            ),
-        );
-        self.tell(store, &attempts);
+    fn lose(&self, attempts: &[Attempt]) {
+        attempts.iter().for_each(|attempt| self.registry.lose(attempt.token));
     }
 
-    fn tell(&self, store: &mut Store, attempts: &[Attempt]) {
+    /// Tells of a verdict, and of the leases that were lost since the last time: by it, or as a fetch has shown.
+    fn tell(&self, store: &mut Store, declared_dead: bool) {
+        let lost = self.registry.take_lost();
+        if lost.is_empty() && !declared_dead {
+            return;
+        }
+        let verdict = if declared_dead { "this instance was declared dead; " } else { "" };
+        let count = lost.len();
+        let names: Vec<_> = lost.iter().map(|attempt| String::from_utf8_lossy(&attempt.name)).collect();
+        let message = format!("{verdict}{count} running jobs were given to others: {}", names.join(", "));
+        self.events.log(Level::Error, message);
         let id = self.identity.get().map(|identity| identity.id.clone()).unwrap_or_default();
         let notice = |attempt: &Attempt| Notice::of_job(Kind::LeaseLost, &id, &attempt.payload);
-        self.events.notify(attempts.iter().map(notice).collect());
-        if !attempts.is_empty() {
+        self.events.notify(lost.iter().map(notice).collect());
+        if count > 0 {
             // A counter is no reason to put off what the beat has to do.
-            let _ = store.count("lease_lost", attempts.len() as u64);
+            let _ = store.count("lease_lost", count as u64);
         }
     }
 }

@@ -10,7 +10,7 @@ mod serve;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -86,8 +86,6 @@ pub struct Pipeline {
     wanted_afar: Condvar,
     /// Ends the pauses after failures.
     halted: Condvar,
-    /// Leases that a fetch has shown to be lost, and that are not counted yet.
-    lost: AtomicU64,
     pace: Pace,
     /// Held for reading while a fetch is under way, for writing while ops are done.
     fetching: RwLock<()>,
@@ -138,7 +136,8 @@ impl Inbox {
 }
 
 impl Pipeline {
-    /// A pipeline that nobody serves yet. `heartbeat` is nudged when the instance id turns out to be lost.
+    /// A pipeline that nobody serves yet. `heartbeat` is nudged when the instance id, or a lease, turns out to be
+    /// lost.
     pub fn new(registry: Arc<Registry>, events: Arc<Events>, heartbeat: Arc<Alarm>) -> Self {
         Self {
             registry,
@@ -150,7 +149,6 @@ impl Pipeline {
             wanted: Condvar::new(),
             wanted_afar: Condvar::new(),
             halted: Condvar::new(),
-            lost: AtomicU64::new(0),
             pace: Pace::default(),
             fetching: RwLock::default(),
             panics: AtomicU32::new(0),

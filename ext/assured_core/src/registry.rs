@@ -52,7 +52,7 @@ pub enum Admitted {
     /// Its record has the name of one whose release may still be under way, and may remove it.
     BesideARelease,
     /// Its record has the name of an attempt that had lost its own one, and its lease with it.
-    InsteadOf(Token),
+    InsteadOfALost,
 }
 
 /// All attempts of this process.
@@ -73,6 +73,8 @@ struct State {
     doubtful: HashSet<Token>,
     /// The last token of those that were reserved by then.
     doubted: Token,
+    /// Those that have lost their lease, of which nobody was told yet.
+    lost: Vec<Attempt>,
     released: VecDeque<(Bytes, u64)>,
 }
 
@@ -150,7 +152,7 @@ impl Registry {
         let suffix = self.suffix(token);
         let spare = if name.ends_with(&suffix) { name.clone() } else { [&*name, &suffix].concat() };
         let mut state = self.state.lock();
-        let State { attempts, names, doubtful, doubted, .. } = &mut *state;
+        let State { attempts, names, doubtful, doubted, lost, .. } = &mut *state;
         if token <= *doubted {
             doubtful.insert(token);
         }
@@ -160,7 +162,8 @@ impl Registry {
                 None => Admitted::BesideARelease,
                 Some(older) if older.mirrored == Mirrored::Yes => {
                     older.mirrored = Mirrored::Lost;
-                    Admitted::InsteadOf(older.token)
+                    lost.push(older.clone());
+                    Admitted::InsteadOfALost
                 }
                 Some(older) => {
                     older.name = older.spare.clone();
@@ -171,7 +174,7 @@ impl Registry {
         };
         let mirrored = match admitted {
             Admitted::BesideARelease => Mirrored::Unknown,
-            Admitted::Alone | Admitted::InsteadOf(_) => Mirrored::Yes,
+            Admitted::Alone | Admitted::InsteadOfALost => Mirrored::Yes,
         };
         let attempt = Attempt { token, queue, payload, spare, name, mirrored, recorded: Waiter::new() };
         attempts.insert(token, attempt);
@@ -214,11 +217,19 @@ impl Registry {
         }
     }
 
-    /// Notes that the lease of an attempt is lost; false where that was known already, or the attempt has ended.
-    pub fn lose(&self, token: Token) -> bool {
+    /// Notes that the lease of an attempt is lost, unless that was known already, or the attempt has ended.
+    pub fn lose(&self, token: Token) {
         let mut state = self.state.lock();
-        let held = state.attempts.get_mut(&token).filter(|attempt| attempt.mirrored != Mirrored::Lost);
-        held.map(|attempt| attempt.mirrored = Mirrored::Lost).is_some()
+        let State { attempts, lost, .. } = &mut *state;
+        if let Some(attempt) = attempts.get_mut(&token).filter(|attempt| attempt.mirrored != Mirrored::Lost) {
+            attempt.mirrored = Mirrored::Lost;
+            lost.push(attempt.clone());
+        }
+    }
+
+    /// Attempts that have lost their lease since the last call. Each one comes once.
+    pub fn take_lost(&self) -> Vec<Attempt> {
+        std::mem::take(&mut self.state.lock().lost)
     }
 
     /// Notes that this instance was declared dead. Redis may have recorded more than the attempts that were `looked_after`
@@ -408,8 +419,11 @@ mod tests {
         let registry = Registry::new("n");
         let (first, _) = fetched(&registry, b"j");
         let (_, admitted) = fetched(&registry, b"j");
-        assert_eq!(admitted, Admitted::InsteadOf(first));
+        assert_eq!(admitted, Admitted::InsteadOfALost);
         assert!(registry.is_lost(first));
+        registry.lose(first);
+        let lost = || registry.take_lost().into_iter().map(|attempt| attempt.token).collect::<Vec<_>>();
+        assert_eq!((lost(), lost()), (vec![first], vec![]), "it is told once");
         assert!(registry.send(first).is_none(), "it is not recorded again");
     }
 

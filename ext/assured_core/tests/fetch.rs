@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine;
 use assured_core::error::{Remedy, Result};
+use assured_core::events::{Event, Kind};
 use assured_core::fetch::{Job, Queues};
 use assured_core::settings::{Address, Settings};
 use assured_core::store::{Order, Popped, Store};
@@ -567,6 +568,32 @@ fn an_attempt_that_lost_its_lease_gives_back_nothing() {
         space([("ns:jobs:a", set(&["j"])), ("ns:job:j", text(&assured_retry("j")))])
     );
     assert_eq!(engine.find(&next.payload), next.attempt);
+}
+
+/// A fetch shows it, or a beat: whichever is first, people hear of it once, and soon.
+#[test]
+fn a_lost_lease_is_told_once() {
+    for beats in [Duration::from_millis(50), NEVER] {
+        let mut redis = Redis::shared();
+        let (engine, queues) =
+            start(Settings { heartbeat_interval: beats, heartbeat_ttl: 20 * beats, ..quiet(&redis) });
+        push(&mut redis, &assured("j"));
+        let late = get(&engine, &queues);
+        let sweep = "redis.call('SET', 'ns:verdict:a', 'judge') redis.call('DEL', 'ns:jobs:a', 'ns:job:j') \
+                     return redis.call('LPUSH', 'queue:q', ARGV[1])";
+        redis.run::<()>(&["EVAL", sweep, "0", &assured("j")]);
+        let again = get(&engine, &queues);
+        assert_ne!(again.attempt, late.attempt);
+        redis.until(|redis| redis.counter("lease_lost") == 1);
+        answered(&engine.check_up());
+        answered(&engine.check_up());
+        assert_eq!(redis.counter("lease_lost"), 1);
+        let Woken::Answered(events) = engine.events().next_batch(Some(Instant::now())) else {
+            panic!("no events")
+        };
+        let lost = |event: &&Event| matches!(event, Event::Notices(notices) if notices.iter().any(|n| n.kind == Kind::LeaseLost));
+        assert_eq!(events.iter().filter(lost).count(), 1, "{events:?}");
+    }
 }
 
 #[test]

@@ -2,19 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::serve::Troubles;
 use super::{BATCH, Inbox, Pipeline, Release};
 use crate::Bytes;
 use crate::error::Result;
-use crate::events::{Kind, Level, Notice};
 use crate::fetch::{DueRequest, Job, Request};
 use crate::heartbeat::Outage;
 use crate::identity::{Identity, SharedIdentity};
 use crate::payload;
-use crate::registry::{Admitted, Attempt, Registry, Token};
+use crate::registry::{Admitted, Registry, Token};
 use crate::store::{Order, Popped, Store};
 
 /// What a lane takes from the inbox at once.
@@ -81,13 +79,8 @@ impl Pipeline {
             Ok(jobs) => {
                 self.pace.note(began.elapsed());
                 self.released(&releases);
-                let unserved = self.hand_out(identity, &fetch, requests, &jobs);
+                let unserved = self.hand_out(&fetch, requests, &jobs);
                 self.wait_on(unserved);
-                let lost = self.lost.swap(0, Ordering::Relaxed);
-                if lost > 0 {
-                    // Best effort, as all that is counted afterwards.
-                    let _ = store.count("lease_lost", lost);
-                }
                 Ok(())
             }
             Err(error) => {
@@ -101,20 +94,14 @@ impl Pipeline {
     }
 
     /// Gives each job to the thread that asked, and returns the requests for which there is none.
-    fn hand_out(
-        &self,
-        identity: &Identity,
-        fetch: &Fetch,
-        requests: VecDeque<Request>,
-        jobs: &[Popped],
-    ) -> VecDeque<Request> {
+    fn hand_out(&self, fetch: &Fetch, requests: VecDeque<Request>, jobs: &[Popped]) -> VecDeque<Request> {
         let mut waiting: Vec<_> = requests.into_iter().map(Some).collect();
         let closed = self.inbox.lock().closed;
         for popped in jobs {
             let queue = fetch.queues[popped.queue].clone();
             let payload: Arc<[u8]> = popped.payload.as_slice().into();
             let token = fetch.tokens[popped.order];
-            let job = self.admit(identity, token, queue, payload, popped.name.clone());
+            let job = self.admit(token, queue, payload, popped.name.clone());
             match waiting[popped.order].take() {
                 Some(request) if !closed => {
                     if let Err(job) = request.waiter.offer(job) {
@@ -140,29 +127,14 @@ impl Pipeline {
     }
 
     /// Enters a job that was popped just now.
-    fn admit(
-        &self,
-        identity: &Identity,
-        token: Token,
-        queue: Bytes,
-        payload: Arc<[u8]>,
-        name: Option<Bytes>,
-    ) -> Job {
+    fn admit(&self, token: Token, queue: Bytes, payload: Arc<[u8]>, name: Option<Bytes>) -> Job {
         let attempt = name.map(|name| {
-            let label = String::from_utf8_lossy(&name).into_owned();
             match self.registry.admit_recorded(token, name, queue.clone(), Arc::clone(&payload)) {
                 Admitted::Alone => {}
                 // Recorded once more, after all releases that are under way.
                 Admitted::BesideARelease => self.track(token),
-                Admitted::InsteadOf(older) => {
-                    let message =
-                        format!("job {label} was given to others while it ran here, and came here again");
-                    self.events.log(Level::Error, message);
-                    self.lost.fetch_add(1, Ordering::Relaxed);
-                    let lost = self.registry.get(older);
-                    let notice = |lost: Attempt| Notice::of_job(Kind::LeaseLost, &identity.id, &lost.payload);
-                    self.events.notify(lost.map(notice).into_iter().collect());
-                }
+                // The heartbeat tells of it, as of every lease that is lost.
+                Admitted::InsteadOfALost => self.heartbeat.nudge(),
             }
             token
         });
@@ -191,7 +163,7 @@ impl Pipeline {
         let popped = store.pop_due(identity, &request.set, &suffix)?;
         let job = popped.map(|(payload, name)| {
             let queue = payload::queue(&payload).unwrap_or_default();
-            self.admit(identity, token, queue, payload.into(), name)
+            self.admit(token, queue, payload.into(), name)
         });
         if let Err(Some(job)) = request.waiter.offer(job) {
             self.return_job(job);
