@@ -79,6 +79,16 @@ impl Error {
             || self.message.contains(MANY_ARGUMENTS)
     }
 
+    /// What the server forbids this user for now.
+    pub fn forbidden(message: String) -> Self {
+        Self { doing: "give back", remedy: Remedy::TellUser, message: format!("NOPERM {message}") }
+    }
+
+    /// Whether the server forbids this user what was asked for, which may have been a single queue.
+    pub fn is_forbidden(&self) -> bool {
+        self.message.starts_with("NOPERM")
+    }
+
     /// A reply of a shape that no Redis sends to this command.
     pub fn reply(doing: &'static str, message: impl fmt::Display) -> Self {
         Self { doing, remedy: Remedy::Reconnect, message: format!("unexpected reply: {message}") }

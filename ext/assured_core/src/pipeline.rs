@@ -40,6 +40,9 @@ const RIDE: Duration = Duration::from_millis(5);
 /// ended it may go on, and it would run again at once.
 const LATER: Duration = Duration::from_secs(1);
 
+/// How long an op waits that is forbidden: somebody has to allow it, and until then each try is a log line.
+const FORBIDDEN_WAIT: Duration = Duration::from_secs(10);
+
 /// Longest wait between two tries while Redis is away.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 

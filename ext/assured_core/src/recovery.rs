@@ -14,7 +14,7 @@ use crate::inspection::each_batch;
 use crate::obituary::Obituary;
 use crate::payload::{self, Profile};
 use crate::settings::{PushBy, Settings};
-use crate::store::{Death, Requeued, Return, Store};
+use crate::store::{Death, FORBIDDEN, Requeued, Return, Store};
 use crate::verdict::Sighting;
 use crate::waiter::{Waiter, Woken};
 
@@ -343,6 +343,11 @@ impl Recovery {
                 }
                 Requeued::Gone => {}
                 Requeued::Refused => self.keep(batch, &item.name, "its queue is no list"),
+                // Somebody else may be allowed to, or it will be.
+                Requeued::Forbidden => {
+                    batch.report.stuck += 1;
+                    self.note_stuck(batch.id, &item.name, FORBIDDEN);
+                }
             }
         }
         self.events.notify(notices);
@@ -363,7 +368,7 @@ impl Recovery {
                     notices.push(batch.notice(Kind::Poisoned, &death.name, Some(why)));
                 }
                 Requeued::Gone => {}
-                Requeued::Refused => batch.report.stuck += 1,
+                Requeued::Refused | Requeued::Forbidden => batch.report.stuck += 1,
             }
         }
         self.events.notify(notices);

@@ -9,7 +9,7 @@ mod put_back;
 pub use connections::{Sight, Silence};
 pub use exchange::{Order, Popped, Record};
 pub use kill::Death;
-pub use put_back::{Requeued, Return};
+pub use put_back::{FORBIDDEN, Requeued, Return};
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use assured_core::engine::Engine;
 use assured_core::error::{Remedy, Result};
 use assured_core::events::{Event, Kind};
 use assured_core::fetch::{Job, Queues};
+use assured_core::password::Password;
 use assured_core::settings::{Address, Settings};
 use assured_core::store::{Order, Popped, Store};
 use assured_core::waiter::{Waiter, Woken};
@@ -546,6 +547,35 @@ fn a_full_redis_takes_a_job_back() {
     assert_eq!(again.payload, first.payload);
     engine.release(again.attempt.expect("in flight"));
     assert_eq!(&*get(&engine, &queues).payload, assured("b").as_bytes());
+}
+
+/// A due job may belong to a queue of others, which this process must not touch.
+#[test]
+fn a_job_for_a_forbidden_queue_stays_recorded_and_keeps_no_other_one_waiting() {
+    let mut redis = Redis::own();
+    let rules = ["ACL", "SETUSER", "u", "on", ">p", "+@all", "&*", "~ns:*", "~queue:q", "~queues"];
+    redis.run::<()>(&rules);
+    let mut settings = quiet(&redis);
+    settings.tracking.username = Some("u".into());
+    settings.tracking.password = Some(Password::Fixed("p".into()));
+    let (engine, _queues) = start(settings);
+    let tokens: Vec<_> = ["theirs", "q", "q"]
+        .iter()
+        .enumerate()
+        .map(|(n, queue)| engine.track(n.to_string().as_bytes(), queue.as_bytes(), assured("j").as_bytes()))
+        .collect();
+    let due = engine.enqueue(tokens[0], b"theirs", assured("j").as_bytes());
+    answered(&engine.flush());
+    assert_eq!(due.wait(Some(Instant::now())), Woken::TimedOut);
+
+    let all = engine.give_back(tokens);
+    redis.until(|redis| redis.queued("q") == 2);
+    assert_eq!(all.wait(Some(Instant::now())), Woken::TimedOut);
+    assert_eq!(redis.dump().get("ns:jobs:a"), Some(&set(&["0"])));
+
+    redis.run::<()>(&["ACL", "SETUSER", "u", "~queue:theirs"]);
+    assert_eq!(engine.stop(DEADLINE), Some(0));
+    assert_eq!((redis.queued("q"), redis.queued("theirs")), (2, 1));
 }
 
 #[test]

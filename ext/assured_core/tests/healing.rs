@@ -108,6 +108,27 @@ fn a_full_redis_takes_heartbeats_and_records_all_the_same() {
     assert_eq!(store.give_back(&identity("a"), &[back]).unwrap(), [Requeued::Yes]);
 }
 
+/// What a user may do is not the same for each queue.
+#[test]
+fn an_orphan_for_a_forbidden_queue_stays_recorded_and_stops_no_other_one() {
+    let mut redis = Redis::own();
+    redis.run::<()>(&["ACL", "SETUSER", "u", "on", ">p", "+@all", "&*", "~ns:*", "~queue:q", "~queues"]);
+    redis.seed(&space([
+        ("ns:jobs:dead", set(&["j1", "j2"])),
+        ("ns:job:j1", text("{1}")),
+        ("ns:job:j2", text("{2}")),
+    ]));
+    let mut settings = redis.settings();
+    settings.tracking.username = Some("u".into());
+    settings.tracking.password = Some(Password::Fixed("p".into()));
+    let mut theirs = to_queue("j1", "{1}");
+    theirs.queue = b"theirs".to_vec();
+    let outcome = Store::new(&settings, "test").requeue(b"dead", b"judge", &[theirs, to_queue("j2", "{2}")]);
+    assert_eq!(outcome.unwrap(), Some(vec![Requeued::Forbidden, Requeued::Yes]));
+    assert_eq!(redis.dump().get("ns:jobs:dead"), Some(&set(&["j1"])));
+    assert_eq!(redis.queued("q"), 1);
+}
+
 /// Tracking keys on one server, queues on another.
 fn two_servers() -> (Redis, Redis, Store) {
     let mut tracking = Redis::shared();

@@ -2,12 +2,12 @@
 
 use super::{BATCH, Pipeline};
 use crate::Bytes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::Level;
 use crate::identity::Identity;
 use crate::payload;
 use crate::registry::{Attempt, Mirrored, Token};
-use crate::store::{Requeued, Return, Store};
+use crate::store::{FORBIDDEN, Requeued, Return, Store};
 
 impl Pipeline {
     /// An attempt that Redis does not know yet is recorded first: only what is recorded can be moved in
@@ -18,6 +18,7 @@ impl Pipeline {
         identity: &Identity,
         tokens: &[Token],
     ) -> Result<()> {
+        let mut forbidden = Ok(());
         for part in tokens.chunks(BATCH) {
             // A lost lease: the job is in its queue already, or somebody else's.
             let lost = |token: &&Token| {
@@ -31,9 +32,12 @@ impl Pipeline {
             }
             let returns: Vec<_> = held.iter().map(to_return).collect();
             let outcomes = store.give_back(identity, &returns)?;
-            held.iter().zip(outcomes).for_each(|(attempt, outcome)| self.given_back(attempt, outcome));
+            let outcomes =
+                held.iter().zip(outcomes).map(|(attempt, outcome)| self.given_back(attempt, outcome));
+            // All of them, before the first failure ends this.
+            forbidden = outcomes.fold(forbidden, Result::and);
         }
-        Ok(())
+        forbidden
     }
 
     fn record_first(&self, store: &mut Store, identity: &Identity, tokens: &[Token]) -> Result<()> {
@@ -67,11 +71,11 @@ impl Pipeline {
         }
         let due = Return { name: attempt.name.clone(), queue: queue.clone(), payload: payload.clone() };
         let outcome = store.enqueue(identity, due)?;
-        self.given_back(&attempt, outcome);
-        Ok(())
+        self.given_back(&attempt, outcome)
     }
 
-    fn given_back(&self, attempt: &Attempt, outcome: Requeued) {
+    /// An error where it has to be tried again.
+    fn given_back(&self, attempt: &Attempt, outcome: Requeued) -> Result<()> {
         let name = String::from_utf8_lossy(&attempt.name);
         match outcome {
             Requeued::Yes => {}
@@ -84,10 +88,12 @@ impl Pipeline {
                 let message =
                     format!("job {name} cannot be given back and stays recorded: its queue is no list");
                 self.events.log(Level::Error, message);
-                return;
+                return Ok(());
             }
+            Requeued::Forbidden => return Err(Error::forbidden(format!("{FORBIDDEN} (job {name})"))),
         }
         self.registry.give_up(attempt.token);
+        Ok(())
     }
 
     /// No fetch is under way meanwhile, so a record that is unknown here is not one on its way.

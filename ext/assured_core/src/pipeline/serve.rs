@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{BATCH, LATER, LONGEST_WAIT, Op, Pipeline, Release};
+use super::{BATCH, FORBIDDEN_WAIT, LATER, LONGEST_WAIT, Op, Pipeline, Release};
 use crate::backoff::Backoff;
 use crate::error::{Error, Remedy, Result};
 use crate::events::Level;
@@ -198,11 +198,13 @@ impl Pipeline {
             match outcome {
                 Ok(()) => drop(work.ops.pop_front()),
                 // A Redis without memory refuses to take a job back, and must not be kept from giving others
-                // out: running them is what frees memory.
-                Err(error) if error.remedy == Remedy::Wait => {
+                // out: running them is what frees memory. And what is forbidden may be one queue alone.
+                Err(error) if error.remedy == Remedy::Wait || error.is_forbidden() => {
                     self.events.log(Level::Warn, format!("{error}; trying again"));
-                    let op = work.ops.pop_front().map(|op| (Instant::now() + LATER, op));
-                    self.inbox.lock().later.extend(op);
+                    // Of strays the heartbeat tells anew.
+                    let op = work.ops.pop_front().filter(|op| !matches!(op, Op::Strays(_)));
+                    let wait = if error.is_forbidden() { FORBIDDEN_WAIT } else { LATER };
+                    self.inbox.lock().later.extend(op.map(|op| (Instant::now() + wait, op)));
                 }
                 Err(error) => return Err(error),
             }

@@ -21,7 +21,12 @@ pub enum Requeued {
     Gone,
     /// Its queue's key holds something else than a list; it stays recorded.
     Refused,
+    /// This user of Redis may not push into its queue; it stays recorded.
+    Forbidden,
 }
+
+/// Why that is so.
+pub const FORBIDDEN: &str = "this user of Redis may not push into its queue";
 
 /// A record on its way back into a queue.
 #[derive(Clone, Debug)]
@@ -122,8 +127,31 @@ impl Store {
             keys.extend([self.keys.job(&item.name), self.keys.queue(&item.queue)]);
             args.extend([item.name.as_slice(), &item.queue, &item.payload]);
         }
-        let reply: Option<Vec<i64>> = self.one("requeue", scripts::REQUEUE.call(&keys, &args))?;
+        let reply: Option<Vec<i64>> = match self.one("requeue", scripts::REQUEUE.call(&keys, &args)) {
+            Err(error) if error.is_forbidden() => return self.put_back_singly(id, mover, returns),
+            outcome => outcome?,
+        };
         Ok(reply.map(|queued| queued.into_iter().map(Requeued::from_reply).collect()))
+    }
+
+    /// A queue that this user may not touch keeps no other job from its own.
+    fn put_back_singly(
+        &mut self,
+        id: &[u8],
+        mover: Mover<'_>,
+        returns: &[Return],
+    ) -> Result<Option<Vec<Requeued>>> {
+        if returns.len() == 1 {
+            return Ok(Some(vec![Requeued::Forbidden]));
+        }
+        let mut outcomes = Vec::with_capacity(returns.len());
+        for item in returns.chunks(1) {
+            match self.put_back(id, mover, item)? {
+                Some(outcome) => outcomes.extend(outcome),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(outcomes))
     }
 
     /// Queues and tracking keys in two Redis servers cannot change in one step: push first, release then.
