@@ -19,6 +19,32 @@ use socket::Stream;
 pub struct Connection {
     stream: Stream,
     parser: Parser,
+    /// For a whole batch, where there is one: else each reply has its own.
+    limit: Option<Duration>,
+}
+
+/// How long opening a connection may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Each step: a sentinel, the server, another password.
+    step: Duration,
+    /// All of them together, where that is limited.
+    end: Option<Instant>,
+}
+
+impl Patience {
+    /// When a step must be over that begins now.
+    fn deadline(self) -> Instant {
+        let step = Instant::now() + self.step;
+        self.end.map_or(step, |end| end.min(step))
+    }
+
+    /// That of the next of `count` steps that share what time is left.
+    fn share(self, count: usize) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        let now = Instant::now();
+        Self { end: self.end.map(|end| now + end.saturating_duration_since(now) / count), ..self }
+    }
 }
 
 /// Who logs in.
@@ -33,61 +59,72 @@ struct Login<'a> {
 impl Connection {
     /// Connects, authenticates and selects the database, and names the connection for `CLIENT LIST`. Where
     /// sentinels tell which server to take, they are asked each time, and the one that answered is the first
-    /// to be asked the next time.
+    /// to be asked the next time. All of it is over at `end`, if that is given.
     ///
     /// # Errors
     /// [`Remedy::TellUser`] where one side rejects the credentials of the other, else [`Remedy::Reconnect`] or
     /// [`Remedy::Wait`].
-    pub fn open(details: &mut RedisDetails, name: &str) -> Result<Self> {
-        let limit = details.connect_timeout;
+    pub fn open(details: &mut RedisDetails, name: &str, end: Option<Instant>) -> Result<Self> {
+        let patience = Patience { step: details.connect_timeout, end };
         let tls = details.tls.as_ref();
         let by_sentinel = matches!(details.address, Address::Sentinel(_));
         let place = match &mut details.address {
             Address::Sentinel(sentinels) => {
-                let (host, port) = sentinel::master(sentinels, limit)?;
+                let (host, port) = sentinel::master(sentinels, patience)?;
                 Address::Tcp(host, port)
             }
             place => place.clone(),
         };
-        let greeted = Self::connect(&place, tls, limit).and_then(|mut connection| {
+        let greeted = Self::connect(&place, tls, patience).and_then(|mut connection| {
             let login = Login {
                 username: details.username.as_deref(),
                 password: details.password.as_ref(),
                 or_default_user: details.username_optional,
             };
-            connection.log_in(login, limit)?;
+            connection.log_in(login, patience)?;
             connection.greet(details.db, name, by_sentinel)?;
-            connection.stream.settle(details.read_timeout, details.write_timeout).map_err(connecting)?;
+            match end {
+                Some(end) => connection.stream.extend(end),
+                None => connection
+                    .stream
+                    .settle(details.read_timeout, details.write_timeout)
+                    .map_err(connecting)?,
+            }
             Ok(connection)
         });
         greeted
             .map_err(|error| Error { message: format!("{} ({})", error.message, describe(&place)), ..error })
     }
 
-    fn connect(place: &Address, tls: Option<&Tls>, limit: Duration) -> Result<Self> {
-        let deadline = Instant::now() + limit;
+    /// From now on each batch has this limit, whatever it consists of.
+    pub fn limit_batches(&mut self, limit: Duration) {
+        self.limit = Some(limit);
+    }
+
+    fn connect(place: &Address, tls: Option<&Tls>, patience: Patience) -> Result<Self> {
+        let deadline = patience.deadline();
         let stream = match place {
             Address::Tcp(host, port) => Stream::tcp(host, *port, tls, deadline),
             Address::Unix(path) => Stream::unix(path, deadline),
             Address::Sentinel(_) => unreachable!("sentinels have been asked for the place"),
         };
-        Ok(Self { stream: stream.map_err(connecting)?, parser: Parser::new() })
+        Ok(Self { stream: stream.map_err(connecting)?, parser: Parser::new(), limit: None })
     }
 
     /// Takes the password that was right the last time; only one that is refused is asked for anew. So nobody
     /// waits for Ruby whose password is still right.
-    fn log_in(&mut self, login: Login<'_>, limit: Duration) -> Result<()> {
+    fn log_in(&mut self, login: Login<'_>, patience: Patience) -> Result<()> {
         let Some(password) = login.password else { return Ok(()) };
         let mut known = password.latest();
         let refusal = match self.authenticate(login, known.value.as_ref()) {
             Err(error) if error.wants_login() => error,
             outcome => return outcome,
         };
-        known = match password.newer(&known, Instant::now() + limit) {
+        known = match password.newer(&known, patience.deadline()) {
             Some(newer) => newer,
             None => return Err(refusal),
         };
-        self.stream.extend(Instant::now() + limit);
+        self.stream.extend(patience.deadline());
         self.authenticate(login, known.value.as_ref())
     }
 
@@ -159,6 +196,9 @@ impl Connection {
                 if error.message.contains("fatal alert") { Remedy::TellUser } else { Remedy::Reconnect };
             Error { remedy, ..error }
         };
+        if let Some(limit) = self.limit {
+            self.stream.extend(Instant::now() + limit);
+        }
         let mut bytes = Vec::new();
         for cmd in cmds {
             cmd.write_packed_command(&mut bytes);

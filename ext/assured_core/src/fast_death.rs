@@ -83,8 +83,3 @@ impl FastDeath {
         )
     }
 }
-
-/// The limit for a new connection of the heartbeat: a live process must beat again within the grace.
-pub fn connect_limit(settings: &Settings, limit: Duration) -> Duration {
-    settings.grace().map_or(limit, |grace| limit.min(grace / CHECKS))
-}

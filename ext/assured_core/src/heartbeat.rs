@@ -11,7 +11,7 @@ use crate::Bytes;
 use crate::backoff::Backoff;
 use crate::error::{Error, Remedy, Result};
 use crate::events::{Events, Kind, Level, Notice};
-use crate::fast_death::{CHECKS, connect_limit};
+use crate::fast_death::CHECKS;
 use crate::identity::{Candidates, SharedIdentity};
 use crate::pipeline::Pipeline;
 use crate::pulse::Pulse;
@@ -55,15 +55,13 @@ impl Heartbeat {
     /// Claims an identity, then beats until stopped. After a panic the same candidates must come again: the
     /// registry knows a claim by its entry.
     pub fn serve(&self, candidates: &mut Candidates) {
-        let slack = self.settings.heartbeat_ttl - self.settings.heartbeat_interval;
-        let limit = slack / 3;
-        let mut store =
-            Store::impatient(&self.settings, "heartbeat", limit, connect_limit(&self.settings, limit));
+        let mut store = Store::impatient(&self.settings, "heartbeat", limit(&self.settings));
         if self.settings.grace().is_some() {
             store.introduce();
         }
         let mut strays = Strays::new();
-        let mut backoff = Backoff::new((self.settings.heartbeat_interval / 5).min(Duration::from_secs(1)));
+        let mut backoff = Backoff::new(longest_wait(&self.settings));
+        let mut lasts_until = None;
         while !self.alarm.stopped() {
             let began = Instant::now();
             let checkups = std::mem::take(&mut *self.checkups.lock());
@@ -71,6 +69,7 @@ impl Heartbeat {
                 Ok(()) => {
                     self.outage.ended(&self.events);
                     backoff.reset();
+                    lasts_until = Some(began + self.settings.heartbeat_ttl);
                     self.pulse.connected(store.connected_since());
                     checkups.iter().for_each(|waiter| waiter.answer(()));
                     self.rest(&mut store, began + self.settings.heartbeat_interval);
@@ -79,7 +78,9 @@ impl Heartbeat {
                     self.pulse.connected(None);
                     self.checkups.lock().extend(checkups);
                     self.outage.began(&self.events, &error);
-                    let slowly = if error.remedy == Remedy::TellUser { 5 } else { 1 };
+                    // A token that has expired may be another one at the next try, and a heartbeat may still be saved.
+                    let lasts = lasts_until.is_some_and(|until| Instant::now() < until);
+                    let slowly = if error.remedy == Remedy::TellUser && !lasts { 5 } else { 1 };
                     self.alarm.sleep(backoff.next_wait() * slowly);
                 }
             }
@@ -229,6 +230,20 @@ impl Heartbeat {
             let _ = store.count("lease_lost", count as u64);
         }
     }
+}
+
+/// How long a beat waits for an answer, and once more for another connection. Between the next beat and the end of the
+/// last one lies the slack: a third of it may pass until a connection turns out to be mute, a third in vain for
+/// another one, a sixth until the next try ([`longest_wait`]), which has the rest. The grace begins when the connection
+/// is cut: a third of it passes until that is noticed, a third for another one, a third for the beat.
+fn limit(settings: &Settings) -> Duration {
+    let slack = settings.heartbeat_ttl - settings.heartbeat_interval;
+    settings.grace().map_or(slack, |grace| slack.min(grace)) / 3
+}
+
+fn longest_wait(settings: &Settings) -> Duration {
+    let slack = settings.heartbeat_ttl - settings.heartbeat_interval;
+    (settings.heartbeat_interval / 5).min(slack / 6).min(Duration::from_secs(1))
 }
 
 /// The clean end of an instance. The heartbeat thread itself takes it out of the registry: another thread

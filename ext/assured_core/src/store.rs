@@ -81,14 +81,11 @@ impl Store {
         }
     }
 
-    /// The same, with no timeout above `limit`, and none above `connect_limit` for connecting: a heartbeat that waits
-    /// for a mute server until its TTL is over is no heartbeat.
-    pub fn impatient(settings: &Settings, role: &str, limit: Duration, connect_limit: Duration) -> Self {
+    /// The same, which gives up opening a connection after `limit`, sentinels and login included, and each batch, too:
+    /// a heartbeat that waits for a mute server until its TTL is over is no heartbeat.
+    pub fn impatient(settings: &Settings, role: &str, limit: Duration) -> Self {
         let mut store = Self::new(settings, role);
-        let details = &mut store.tracking.details;
-        details.connect_timeout = connect_limit.min(details.connect_timeout);
-        details.read_timeout = limit.min(details.read_timeout);
-        details.write_timeout = limit.min(details.write_timeout);
+        store.tracking.limit(limit);
         store
     }
 

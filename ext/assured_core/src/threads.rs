@@ -17,10 +17,18 @@ pub fn spawn(name: &'static str, events: Arc<Events>, mut work: impl FnMut() + S
             std::thread::sleep(Duration::from_millis(100));
         }
     };
+    start(name, body).expect("the operating system gives another thread");
+}
+
+/// Starts a thread that does one thing and ends.
+///
+/// # Errors
+/// When the operating system gives no thread.
+pub fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let mask = block_signals();
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
     restore_signals(&mask);
-    spawned.expect("the operating system gives another thread");
+    spawned.map(drop)
 }
 
 fn text(panic: &(dyn std::any::Any + Send)) -> &str {

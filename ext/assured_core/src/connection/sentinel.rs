@@ -1,19 +1,19 @@
 //! Asks sentinels which server is the master.
 
-use std::time::Duration;
-
 use redis::Value;
 
-use super::{Connection, Login};
+use super::{Connection, Login, Patience};
 use crate::error::{Error, Remedy, Result};
 use crate::settings::{Address, Sentinel, Sentinels};
 
 /// Host and port of the master. The sentinel that knew is the first to be asked the next time, so that one that
-/// is gone does not cost its timeout at every connection.
-pub(super) fn master(sentinels: &mut Sentinels, limit: Duration) -> Result<(String, u16)> {
+/// is gone does not cost its timeout at every connection. Where time is limited, each has its share of it, and so has
+/// the server.
+pub(super) fn master(sentinels: &mut Sentinels, patience: Patience) -> Result<(String, u16)> {
     let mut failure = None;
-    for at in 0..sentinels.servers.len() {
-        match ask(&sentinels.servers[at], &sentinels.master, limit) {
+    let count = sentinels.servers.len();
+    for at in 0..count {
+        match ask(&sentinels.servers[at], &sentinels.master, patience.share(count - at + 1)) {
             Ok(place) => {
                 sentinels.servers[..=at].rotate_right(1);
                 return Ok(place);
@@ -32,15 +32,15 @@ pub(super) fn master(sentinels: &mut Sentinels, limit: Duration) -> Result<(Stri
     Err(failure.unwrap_or_else(|| Error::reply("connect", "no sentinels are named")))
 }
 
-fn ask(sentinel: &Sentinel, master: &str, limit: Duration) -> Result<(String, u16)> {
+fn ask(sentinel: &Sentinel, master: &str, patience: Patience) -> Result<(String, u16)> {
     let place = Address::Tcp(sentinel.host.clone(), sentinel.port);
-    let mut connection = Connection::connect(&place, sentinel.tls.as_ref(), limit)?;
+    let mut connection = Connection::connect(&place, sentinel.tls.as_ref(), patience)?;
     let login = Login {
         username: sentinel.username.as_deref(),
         password: sentinel.password.as_ref(),
         or_default_user: false,
     };
-    connection.log_in(login, limit)?;
+    connection.log_in(login, patience)?;
     let mut question = redis::cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(master);
     let reply = connection.ask(question)?;

@@ -1,15 +1,18 @@
 //! Bytes to and from a server, in limited time.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
 use super::tls;
 use crate::settings::Tls;
+use crate::threads;
 
 /// A stream, with or without TLS.
 pub(super) enum Stream {
@@ -39,7 +42,11 @@ impl Stream {
     }
 
     pub(super) fn unix(path: &str, deadline: Instant) -> io::Result<Self> {
-        let kind = Kind::Unix(UnixStream::connect(path)?);
+        let unix = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // A server that hangs does not take it from its backlog, which may be full.
+        unix.set_write_timeout(Some(left(deadline)?))?;
+        unix.connect(&SockAddr::unix(path)?)?;
+        let kind = Kind::Unix(UnixStream::from(OwnedFd::from(unix)));
         Ok(Self::Plain(Socket { kind, deadline: Some(deadline) }))
     }
 
@@ -50,7 +57,7 @@ impl Stream {
         socket.kind.set_timeouts(read, write)
     }
 
-    /// More time for the handshake.
+    /// Until when all must be through that comes now, whatever its steps.
     pub(super) fn extend(&mut self, deadline: Instant) {
         self.socket().deadline = Some(deadline);
     }
@@ -88,8 +95,8 @@ impl Write for Stream {
     }
 }
 
-/// A socket whose handshake has one deadline for all its steps together: a heartbeat that waits for each step of
-/// a mute server is late.
+/// A socket whose handshake has one deadline for all its steps together, as has each batch of a heartbeat: one that
+/// waits for each step of a mute server is late.
 pub(super) struct Socket {
     kind: Kind,
     deadline: Option<Instant>,
@@ -147,7 +154,7 @@ impl Write for Socket {
 
 /// Tries all addresses of a host, each in its share of the time that is left.
 fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
-    let mut addresses = (host, port).to_socket_addrs()?.peekable();
+    let mut addresses = resolve(host, port, deadline)?.into_iter().peekable();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     while let Some(address) = addresses.next() {
         let left = left(deadline)?;
@@ -158,6 +165,22 @@ fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
         }
     }
     Err(failure)
+}
+
+/// Looks a host up, on a thread of its own: the operating system's resolver knows no deadline. Where name servers are
+/// mute, such threads end when it gives up.
+fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![(ip, port).into()]);
+    }
+    let host = host.to_owned();
+    let (answer, answered) = mpsc::sync_channel(1);
+    threads::start("saj-resolve", move || {
+        let _ = answer.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+    })?;
+    answered.recv_timeout(left(deadline)?).map_err(|_| {
+        io::Error::new(io::ErrorKind::TimedOut, "the name of the host could not be looked up in time")
+    })?
 }
 
 fn left(deadline: Instant) -> io::Result<Duration> {

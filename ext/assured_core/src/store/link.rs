@@ -1,6 +1,6 @@
 //! A connection that is opened at first use and replaced when it fails, and that knows the scripts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redis::{Cmd, FromRedisValue, Value};
 
@@ -16,6 +16,8 @@ pub(super) struct Link {
     connection: Option<Connection>,
     introduces_itself: bool,
     peer: Option<Peer>,
+    /// For opening a connection, with all that belongs to it, and again for each batch.
+    limit: Option<Duration>,
 }
 
 /// What a server calls one of its connections. Client ids begin anew when a server restarts, so one alone says
@@ -44,7 +46,19 @@ impl Link {
             Some(theirs) => format!("{theirs}:{ours}"),
             None => ours,
         };
-        Self { details: details.clone(), name, connection: None, introduces_itself: false, peer: None }
+        Self {
+            details: details.clone(),
+            name,
+            connection: None,
+            introduces_itself: false,
+            peer: None,
+            limit: None,
+        }
+    }
+
+    /// From now on neither opening a connection nor a batch takes longer than this.
+    pub(super) fn limit(&mut self, limit: Duration) {
+        self.limit = Some(limit);
     }
 
     /// From now on each new connection asks the server how it is called there.
@@ -70,11 +84,15 @@ impl Link {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let mut connection = Connection::open(&mut self.details, &self.name)?;
+                let end = self.limit.map(|limit| Instant::now() + limit);
+                let mut connection = Connection::open(&mut self.details, &self.name, end)?;
                 self.peer = match self.introduces_itself {
                     true => ask_peer(&mut connection, doing)?,
                     false => None,
                 };
+                if let Some(limit) = self.limit {
+                    connection.limit_batches(limit.min(self.details.read_timeout));
+                }
                 connection
             }
         };
