@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Bytes;
+use crate::backoff::jittered;
 use crate::waiter::Woken;
 
 /// A password.
@@ -53,8 +54,8 @@ impl fmt::Debug for Password {
 }
 
 /// All passwords of an engine that are asked for, and the questions that Ruby has not answered yet.
-#[derive(Default)]
 pub struct Passwords {
+    refresh: Duration,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -77,6 +78,12 @@ struct Entry {
 const FRESH: Duration = Duration::from_secs(1);
 
 impl Passwords {
+    /// No passwords yet. Those that are older than `refresh`, or a little less, are asked for anew: what is known when a
+    /// connection is cut must be right, since Ruby may be busy then.
+    pub fn new(refresh: Duration) -> Self {
+        Self { refresh: jittered(refresh), state: Mutex::default(), changed: Condvar::new() }
+    }
+
     /// Another password, by Ruby's number, with the answer that Ruby has given at the start, if it has.
     pub fn add(self: &Arc<Self>, number: usize, value: Option<Bytes>) -> Password {
         let entry = Entry { value, answers: 0, answered: Instant::now(), asked: false };
@@ -91,14 +98,19 @@ impl Passwords {
             if state.closed {
                 return Woken::Answered(None);
             }
-            if let Some((number, entry)) = state.entries.iter_mut().find(|(_, entry)| entry.asked) {
+            let now = Instant::now();
+            let due = |entry: &Entry| entry.asked || entry.answered + self.refresh <= now;
+            if let Some((number, entry)) = state.entries.iter_mut().find(|(_, entry)| due(entry)) {
                 entry.asked = false;
                 return Woken::Answered(Some(*number));
             }
             if std::mem::take(&mut state.interrupted) {
                 return Woken::Interrupted;
             }
-            self.changed.wait(&mut state);
+            match state.entries.values().map(|entry| entry.answered + self.refresh).min() {
+                Some(next) => drop(self.changed.wait_until(&mut state, next)),
+                None => self.changed.wait(&mut state),
+            }
         }
     }
 
@@ -168,7 +180,7 @@ mod tests {
     use super::*;
 
     fn asked(first: Option<&str>) -> (Arc<Passwords>, Password) {
-        let passwords = Arc::<Passwords>::default();
+        let passwords = Arc::new(Passwords::new(Duration::from_secs(600)));
         let password = passwords.add(0, first.map(Bytes::from));
         (passwords, password)
     }
@@ -214,6 +226,20 @@ mod tests {
         passwords.close();
         assert!(password.newer(&nothing, soon()).is_none());
         assert_eq!(passwords.next_question(), Woken::Answered(None));
+    }
+
+    #[test]
+    fn a_password_is_asked_for_again_after_a_while() {
+        let passwords = Arc::new(Passwords::new(Duration::from_millis(50)));
+        let password = passwords.add(7, Some("old".into()));
+        let added = Instant::now();
+        assert_eq!(passwords.next_question(), Woken::Answered(Some(7)));
+        assert!(added.elapsed() >= Duration::from_millis(30), "{:?}", added.elapsed());
+        passwords.answer(7, Some("new".into()));
+        let answered = Instant::now();
+        assert_eq!(password.latest().value, Some(b"new".to_vec()));
+        assert_eq!(passwords.next_question(), Woken::Answered(Some(7)));
+        assert!(answered.elapsed() >= Duration::from_millis(30), "{:?}", answered.elapsed());
     }
 
     #[test]

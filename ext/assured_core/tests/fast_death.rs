@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine;
-use assured_core::password::Password;
+use assured_core::password::{Password, Passwords};
 use assured_core::settings::{Address, Settings};
 use assured_core::store::{Sight, Silence, Store};
 use assured_core::waiter::Woken;
@@ -193,13 +196,17 @@ fn a_server_that_is_busy_is_asked_again() {
 }
 
 fn instance(redis: &Redis, name: &str, grace: Duration) -> Engine {
+    start(name, grace, redis.settings())
+}
+
+fn start(name: &str, grace: Duration, settings: Settings) -> Engine {
     let settings = Settings {
         instance_name: Some(name.into()),
         // None expires, and no regular sweep comes, while the test lasts.
         heartbeat_interval: Duration::from_secs(60),
         heartbeat_ttl: Duration::from_secs(180),
         death_grace: grace,
-        ..redis.settings()
+        ..settings
     };
     let engine = Engine::start(settings);
     engine.instance_id(DEADLINE).expect("an id is claimed");
@@ -257,4 +264,78 @@ fn an_instance_whose_connection_is_cut_again_and_again_is_alive() {
     drop(victim);
     redis.until(|redis| redis.queued("q") == 1);
     drop(judge);
+}
+
+/// Ruby: answers with the token of the day, `busy` from some question on.
+struct Tokens {
+    number: AtomicU64,
+    asked: AtomicU64,
+    busy_from: AtomicU64,
+}
+
+fn token(number: u64) -> String {
+    format!("token-{number}")
+}
+
+/// Whether a live instance is still there after its token has expired, Ruby has no time for another one, and its
+/// connection is cut.
+fn outlives_its_token(refresh: Duration) -> bool {
+    let mut redis = Redis::own();
+    let _judge = instance(&redis, "judge", GRACE);
+    let allow = |number| format!(">{}", token(number));
+    redis.run::<()>(&["ACL", "SETUSER", "u", "on", "+@all", "~*", "&*", &allow(1)]);
+    let mut settings = redis.settings();
+    let passwords = Arc::new(Passwords::new(refresh));
+    settings.passwords = Arc::clone(&passwords);
+    settings.tracking.username = Some("u".into());
+    settings.tracking.password = Some(passwords.add(0, Some(token(1).into())));
+    let tokens = Arc::new(Tokens {
+        number: AtomicU64::new(1),
+        asked: AtomicU64::new(0),
+        busy_from: AtomicU64::new(u64::MAX),
+    });
+    let ruby = thread::spawn({
+        let (tokens, passwords) = (Arc::clone(&tokens), Arc::clone(&passwords));
+        move || {
+            while let Woken::Answered(Some(number)) = passwords.next_question() {
+                if tokens.asked.fetch_add(1, Ordering::SeqCst) < tokens.busy_from.load(Ordering::SeqCst) {
+                    passwords.answer(number, Some(token(tokens.number.load(Ordering::SeqCst)).into()));
+                } else {
+                    break;
+                }
+            }
+        }
+    });
+    let victim = start("victim", GRACE, settings);
+    hold(&victim, "j");
+    redis.run::<()>(&["ACL", "SETUSER", "u", &allow(2)]);
+    tokens.number.store(2, Ordering::SeqCst);
+    // Time enough for what is kept warm.
+    let asked = tokens.asked.load(Ordering::SeqCst);
+    let warm = Instant::now() + 2 * GRACE;
+    while tokens.asked.load(Ordering::SeqCst) < asked + 2 && Instant::now() < warm {
+        thread::sleep(Duration::from_millis(5));
+    }
+    tokens.busy_from.store(0, Ordering::SeqCst);
+    redis.run::<()>(&["ACL", "SETUSER", "u", &format!("<{}", token(1))]);
+    redis.run::<i64>(&["CLIENT", "KILL", "USER", "u"]);
+    let until = Instant::now() + 4 * GRACE;
+    let mut lives = true;
+    while lives && Instant::now() < until {
+        lives = redis.run::<i64>(&["EXISTS", "ns:instance:victim"]) == 1;
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(victim);
+    ruby.join().unwrap();
+    lives
+}
+
+#[test]
+fn an_instance_outlives_its_token_where_the_next_one_is_fetched_in_time() {
+    thread::scope(|scope| {
+        let kept_warm = scope.spawn(|| outlives_its_token(GRACE / 5));
+        // The danger is real.
+        let asked_at_need = scope.spawn(|| outlives_its_token(Duration::from_secs(600)));
+        assert_eq!((kept_warm.join().unwrap(), asked_at_need.join().unwrap()), (true, false));
+    });
 }

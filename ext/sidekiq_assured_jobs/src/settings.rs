@@ -14,7 +14,7 @@ use crate::strings::bytes;
 
 /// Converts what `EngineSettings.of` returns.
 pub fn settings(ruby: &Ruby, hash: RHash) -> Result<Settings, Error> {
-    let passwords = Arc::default();
+    let passwords = Arc::new(Passwords::new(seconds(ruby, hash, "password_refresh")?));
     Ok(Settings {
         namespace: field(ruby, hash, "namespace")?,
         instance_name: field(ruby, hash, "instance_id")?,

@@ -32,7 +32,8 @@ module Sidekiq
           integer_timestamps: Compat::SIDEKIQ.integer_timestamps?,
           **dead_set,
           **redis(configuration.redis_options).transform_values { |details| passwords.resolve(details) },
-          passwords:
+          passwords:,
+          password_refresh: Passwords::REFRESH
         )
       end
 

@@ -5,10 +5,14 @@ require_relative "errors"
 module Sidekiq
   module AssuredJobs
     # The passwords that callables give, such as tokens that expire. The engine's threads cannot call Ruby: they use
-    # the last answer, and ask here when a server refuses it and at each reconnect.
+    # the last answer, and ask here when a server refuses it, at each reconnect, and when it is {REFRESH} seconds old.
     class Passwords
       # What redis-client calls a user without a name.
       DEFAULT_USER = "default"
+
+      # Seconds. Whoever hands out tokens renews them at least a minute before they expire. One that is in hand when a
+      # connection is cut may be used even where the interpreter is busy.
+      REFRESH = 60
 
       def initialize
         @callables = []

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use assured_core::Bytes;
 use assured_core::error::Result;
 use assured_core::identity::Identity;
+use assured_core::password::Passwords;
 use assured_core::settings::{Address, DeadSet, PushBy, RedisDetails, Settings, Timestamps};
 use assured_core::store::{Record, Return, Store};
 
@@ -124,7 +125,7 @@ impl Redis {
             timestamps: Timestamps::IntegerMillis,
             tracking: self.details(),
             queues: None,
-            passwords: Arc::default(),
+            passwords: Arc::new(Passwords::new(Duration::from_secs(600))),
         }
     }
 
