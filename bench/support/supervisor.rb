@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "../../spec/support/repeater"
 require_relative "../../spec/support/wait"
 
 # Keeps one process running for each instance id, as an init system does: a process that boots while Redis is away
@@ -20,19 +21,16 @@ class Supervisor
 
   # @return [void]
   def run
-    @thread = Thread.new do
-      loop do
-        @slots.each { |slot| tend(slot) }
-        sleep 0.2
-      end
+    @rounds = Repeater.new do
+      @slots.each { |slot| tend(slot) }
+      0.2
     end
-    @thread.report_on_exception = false
   end
 
   # @return [void]
   def stop
-    @thread&.kill&.join
-    @thread = nil
+    @rounds&.stop
+    @rounds = nil
   end
 
   # Leaves the process of a slot to a fault that ends and replaces it, within the block.

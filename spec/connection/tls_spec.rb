@@ -116,7 +116,7 @@ RSpec.describe "A connection with TLS", :connection do
       AnySidekiq.redis = { url: server.url }
       options = { url: "rediss://127.0.0.1:#{port}", ssl_params: { ca_file: authority.ca_file } }
       process = start_connected(options)
-      expect(process.log).to include("by assured fetch")
+      wait_until("it says which way is on") { process.log.include?("by assured fetch") }
       push("AssuredJob", "a", 0)
       wait_until("the job ends") { plain.hget("journal:finished", "a") == "1" }
       wait_until("nothing is in flight") { plain.keys(key("job:*")).empty? }

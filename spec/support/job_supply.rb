@@ -2,6 +2,7 @@
 
 require "json"
 require "redis"
+require_relative "repeater"
 
 # Pushes jobs, and writes down which of them Redis has accepted: jobs for the queue of a {World}, and scheduled ones.
 class JobSupply
@@ -50,19 +51,16 @@ class JobSupply
   # @return [void]
   def run(least: 20, pause: 0.04, &draw)
     draw ||= -> { Job.new(seconds: @random.rand * LONGEST, manner: @random.rand(20).zero? ? "raise" : "work") }
-    @thread = Thread.new do
-      loop do
-        keep_filled(least, draw)
-        sleep @random.rand * pause
-      end
+    @filler = Repeater.new do
+      keep_filled(least, draw)
+      @random.rand * pause
     end
-    @thread.report_on_exception = false
   end
 
   # @return [void]
   def stop
-    @thread&.kill&.join
-    @thread = nil
+    @filler&.stop
+    @filler = nil
     @redis&.close
     @redis = nil
   end
