@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "../repeater"
 require_relative "fault"
 
 module Faults
@@ -102,16 +103,14 @@ module Faults
 
     def begin_on(world)
       proxy = world.fleet[@process].proxy
-      @thread = Thread.new do
-        loop do
-          proxy.cut
-          sleep @every
-        end
+      @cuts = Repeater.new do
+        proxy.cut
+        @every
       end
     end
 
     def end_on(_world)
-      @thread&.kill&.join
+      @cuts&.stop
     end
   end
 

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "../repeater"
 require_relative "fault"
 
 module Faults
@@ -153,16 +154,14 @@ module Faults
 
     def begin_on(world)
       @client = Redis.new(url: world.server.url)
-      @thread = Thread.new do
-        loop do
-          @client.script(:flush)
-          sleep @every
-        end
+      @flushes = Repeater.new do
+        @client.script(:flush)
+        @every
       end
     end
 
     def end_on(_world)
-      @thread&.kill&.join
+      @flushes&.stop
       @client&.close
     end
   end
