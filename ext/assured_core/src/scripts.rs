@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, Script};
+use redis::{Arg, Cmd, Script};
 
 /// A script that Redis runs as one atomic step.
 pub struct AtomicStep {
@@ -19,8 +19,7 @@ macro_rules! scripts {
                 source: concat!($(include_str!(concat!("lua/", $file, ".lua"))),+),
             };
         )+
-        /// All of them, for loading.
-        pub static ALL: &[&AtomicStep] = &[$(&$name),+];
+        static ALL: &[&AtomicStep] = &[$(&$name),+];
     };
 }
 
@@ -43,6 +42,14 @@ scripts! {
     RETIRE = "owner" & "retire";
     SETTLE = "owner" & "leave_verdict" & "settle";
     TRACK = "owner" & "drop" & "track";
+}
+
+/// The scripts that commands run.
+pub fn of(cmds: &[Cmd]) -> impl Iterator<Item = &'static AtomicStep> {
+    let runs = |script: &AtomicStep, cmd: &Cmd| {
+        cmd.args_iter().nth(1).is_some_and(|arg| arg == Arg::Simple(script.script.get_hash().as_bytes()))
+    };
+    ALL.iter().copied().filter(move |script| cmds.iter().any(|cmd| runs(script, cmd)))
 }
 
 impl AtomicStep {

@@ -4,6 +4,8 @@
 mod lossy_proxy;
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use assured_core::error::Remedy;
@@ -26,6 +28,24 @@ fn scripts_that_the_server_forgot_are_loaded_again() {
     let recorded = store.record(&identity("a"), &names(&["x"]), &[record("j", "s", "{}")]);
     assert_eq!(recorded.unwrap(), [false]);
     assert_eq!(redis.dump().get("ns:jobs:a"), Some(&set(&["j"])));
+}
+
+#[test]
+fn scripts_that_the_server_forgets_all_the_time_run_all_the_same() {
+    let mut redis = Redis::own();
+    let mut store = redis.store();
+    store.claim(&identity("a"), TTL).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                redis.run::<()>(&["SCRIPT", "FLUSH"]);
+            }
+        });
+        let beats: Vec<_> = (0..500).map(|_| store.beat(&identity("a"), TTL, &[])).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(beats.iter().all(Result::is_ok), "{:?}", beats.iter().find(|beat| beat.is_err()));
+    });
 }
 
 #[test]

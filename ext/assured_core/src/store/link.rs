@@ -6,7 +6,7 @@ use redis::{Cmd, FromRedisValue, Value};
 
 use crate::connection::Connection;
 use crate::error::{Error, Remedy, Result};
-use crate::scripts;
+use crate::scripts::{self, AtomicStep};
 use crate::settings::RedisDetails;
 
 /// A connection that heals itself.
@@ -124,11 +124,16 @@ impl Link {
         let replies = self.send(doing, cmds)?;
         let errors = || replies.iter().filter_map(|reply| server_error(doing, reply));
         if errors().any(|error| error.remedy == Remedy::LoadScripts) {
-            let loads: Vec<_> = scripts::ALL.iter().map(|script| script.load()).collect();
-            for reply in self.send("load scripts", &loads)? {
+            // In one go, so that a server that forgets its scripts again and again has no time for it in between.
+            let mut batch: Vec<_> = scripts::of(cmds).map(AtomicStep::load).collect();
+            let loads = batch.len();
+            batch.extend_from_slice(cmds);
+            let mut replies = self.send(doing, &batch)?;
+            let replies_to_cmds = replies.split_off(loads);
+            for reply in replies {
                 parse::<String>("load scripts", reply)?;
             }
-            return self.send(doing, cmds);
+            return Ok(replies_to_cmds);
         }
         if errors().any(|error| error.remedy == Remedy::Reconnect || error.wants_login()) {
             self.connection = None;
