@@ -125,7 +125,7 @@ struct Case {
 }
 
 /// How often an orphan was looked at that cannot be recovered, and in which run last: one run may see a record twice.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Looks {
     times: u64,
     run: u64,
@@ -244,7 +244,7 @@ impl Recovery {
                     Decision::Refused { name, why } => self.keep(&mut batch, &name, &why),
                     Decision::Waits { name, why } => {
                         batch.report.stuck += 1;
-                        self.note_stuck(id, &name, &why);
+                        self.note_waiting(id, &name, &why);
                     }
                 }
             }
@@ -297,19 +297,32 @@ impl Recovery {
         batch.report.stuck += 1;
     }
 
-    /// How many looks have found the orphan stuck. It is logged once by each process, not at every look.
+    /// How many looks in a row have found the orphan stuck.
     fn note_stuck(&mut self, id: &[u8], name: &[u8], why: &str) -> u64 {
-        let looks = self.stuck.entry((id.to_vec(), name.to_vec())).or_insert(Looks { times: 0, run: 0 });
-        if looks.run != self.run {
-            *looks = Looks { times: looks.times + 1, run: self.run };
-        }
-        if looks.times == 1 {
-            let (name, id) = (String::from_utf8_lossy(name), String::from_utf8_lossy(id));
-            let message =
-                format!("orphan {name} of dead instance {id} cannot be recovered and stays recorded: {why}");
-            self.events.log(Level::Error, message);
+        let run = self.run;
+        let looks = self.looks(id, name, why);
+        if looks.run != run {
+            *looks = Looks { times: looks.times + 1, run };
         }
         looks.times
+    }
+
+    /// Whoever waits for a duplicate is not stuck. The count begins anew: while duplicates come and go, a look may take
+    /// a refusal for somebody else's, and such looks must not add up over a long wait.
+    fn note_waiting(&mut self, id: &[u8], name: &[u8], why: &str) {
+        *self.looks(id, name, why) = Looks::default();
+    }
+
+    /// An orphan is logged once by each process, not at every look.
+    fn looks(&mut self, id: &[u8], name: &[u8], why: &str) -> &mut Looks {
+        self.stuck.entry((id.to_vec(), name.to_vec())).or_insert_with(|| {
+            let (name, id) = (String::from_utf8_lossy(name), String::from_utf8_lossy(id));
+            self.events.log(
+                Level::Error,
+                format!("orphan {name} of dead instance {id} cannot be recovered and stays recorded: {why}"),
+            );
+            Looks::default()
+        })
     }
 
     /// Has an orphan moved to the Dead set: with its error where it is a JSON object, else as it is.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine;
-use assured_core::events::{Event, Kind, Notice};
-use assured_core::recovery::Decision;
+use assured_core::events::{Event, Kind, Notice, Orphan};
+use assured_core::recovery::{Decision, Report};
 use assured_core::registry::Token;
 use assured_core::settings::{PushBy, Settings};
 use assured_core::store::{Requeued, Return, Store};
@@ -487,33 +487,53 @@ fn client_middleware_decides_about_each_orphan() {
     let mut redis = Redis::shared();
     dead(&mut redis, &["j1", "j2"]);
     let visitor = Engine::visit(Settings { push_by: PushBy::Client, ..redis.settings() });
-    let report = visitor.sweep();
-    let (batch, orphans) = loop {
-        let Woken::Answered(events) = visitor.events().next_batch(Some(Instant::now() + DEADLINE)) else {
-            panic!("no orphans came");
-        };
-        let found = events.into_iter().find_map(|event| match event {
-            Event::Orphans(batch, orphans) => Some((batch, orphans)),
-            _ => None,
-        });
-        if let Some(found) = found {
-            break found;
-        }
-    };
-    let decide = |orphan: assured_core::events::Orphan| match orphan.name.as_slice() {
+    let report = sweep_deciding(&visitor, |orphan| match orphan.name.as_slice() {
         b"j1" => Decision::Push(Return {
             queue: b"elsewhere".to_vec(),
             payload: b"{changed}".to_vec(),
             name: orphan.name,
         }),
         _ => Decision::Refused { name: orphan.name, why: "not unique".into() },
-    };
-    visitor.decide(batch, orphans.into_iter().map(decide).collect());
-    let report = answered(&report).unwrap();
+    });
     assert_eq!((report.recovered, report.stuck), (1, 1));
     let after = redis.dump();
     assert_eq!(after.get("queue:elsewhere"), Some(&list(&["{changed}"])));
     assert_eq!(after.get("ns:jobs:dead"), Some(&set(&["j2"])));
+}
+
+/// Looks at an orphan that waits are not held against it when a look finds it stuck.
+#[test]
+fn an_orphan_that_waits_for_a_duplicate_does_not_die_of_it() {
+    let mut redis = Redis::shared();
+    dead(&mut redis, &["j"]);
+    let settings = Settings { push_by: PushBy::Client, max_recoveries: 1, ..redis.settings() };
+    let visitor = Engine::visit(settings);
+    let waits = |orphan: Orphan| Decision::Waits { name: orphan.name, why: "a duplicate".into() };
+    let refused = |orphan: Orphan| Decision::Refused { name: orphan.name, why: "no".into() };
+    for _ in 0..3 {
+        sweep_deciding(&visitor, waits);
+        assert_eq!(sweep_deciding(&visitor, refused).stuck, 1);
+    }
+    let report = sweep_deciding(&visitor, refused);
+    assert_eq!((report.poisoned, report.stuck), (1, 0), "what is refused at every look does");
+}
+
+/// A sweep by hand, and what client middleware decides about its orphans.
+fn sweep_deciding(visitor: &Engine, decide: impl Fn(Orphan) -> Decision) -> Report {
+    let report = visitor.sweep();
+    loop {
+        let Woken::Answered(events) = visitor.events().next_batch(Some(Instant::now() + DEADLINE)) else {
+            panic!("no orphans came");
+        };
+        let orphans = events.into_iter().find_map(|event| match event {
+            Event::Orphans(batch, orphans) => Some((batch, orphans)),
+            _ => None,
+        });
+        if let Some((batch, orphans)) = orphans {
+            visitor.decide(batch, orphans.into_iter().map(decide).collect());
+            return answered(&report).unwrap();
+        }
+    }
 }
 
 #[test]
