@@ -158,6 +158,25 @@ RSpec.describe "A job with a lock of the sidekiq-unique-jobs gem" do
     expect(started).to eq(jid => 2, duplicate => 1)
   end
 
+  %w[WhileExecutingJob UntilAndWhileExecutingJob].each do |job_class|
+    it "waits for a duplicate that began after a hard shutdown had pushed it back (#{job_class})" do
+      jid, victim = run_in_victim(job_class)
+      victim.signal(:TERM)
+      victim.wait_for_exit
+      pushed_back = redis.lpop("queue:default")
+      # As long as the job is queued its duplicates are refused where it has a queue lock.
+      client.reap
+      duplicate = client.push(job_class)
+      worker = start
+      wait_until("the duplicate runs") { started.key?(duplicate) }
+      redis.lpush("queue:default", pushed_back)
+      wait_until("the job waits") { worker.log.match?(/#{jid} has not run, .*it goes back/) }
+      let_go
+      wait_until_done(jid, duplicate)
+      expect(started).to eq(jid => 2, duplicate => 1)
+    end
+  end
+
   it "waits for a duplicate that took the lock after it was reaped" do
     jid, victim = run_in_victim("UntilExecutedJob")
     victim.kill

@@ -6,9 +6,9 @@ require_relative "way_in"
 module Sidekiq
   module AssuredJobs
     # Jobs that Sidekiq takes for done and that have not run, because of their unique lock. That is meant to happen for
-    # the sake of a duplicate, but not to an orphan that has come back: a duplicate may have begun meanwhile. It also
-    # happens where the reaper of the sidekiq-unique-jobs gem, which looks at each start, took a lock for an orphan's
-    # whose job a thread had just popped.
+    # the sake of a duplicate, but not to an orphan that has come back, or a job that a shutdown interrupted: a
+    # duplicate may have begun meanwhile. It also happens where the reaper of the sidekiq-unique-jobs gem, which looks
+    # at each start, took a lock for an orphan's whose job a thread had just popped.
     module DroppedJobs
       # How many jobs that lost a lock are remembered. Each goes back once, in case something else drops it for good.
       REMEMBERED = 1000
@@ -19,7 +19,7 @@ module Sidekiq
       class << self
         # @param hand [WorkInHand]
         # @param job [Hash] parsed payload
-        # @param recovered [Boolean] whether the job was an orphan
+        # @param recovered [Boolean] whether the job was an orphan, or put back
         # @return [void]
         def settle(hand, job, recovered:)
           lock = UniqueLock.of(job)

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "recovery_client"
+require_relative "recovery_count"
 require_relative "unique_lock"
 require_relative "way_in"
 
@@ -86,6 +87,8 @@ module Sidekiq
           job, refusal = RecoveryClient.new.readmit(Sidekiq.load_json(payload))
           return refusal unless job
 
+          # It has begun, so it must not be dropped for a duplicate: as little as one that a crash interrupted.
+          job[RecoveryCount::KEY] ||= 0
           engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)
           nil
         rescue *APPLICATION_ERRORS => e
