@@ -42,6 +42,8 @@ RSpec.describe Sidekiq::AssuredJobs::PushBack, "with a job that has a unique loc
     redis.del("uniquejobs:d:LOCKED")
     Wait.wait_until("the job is back") { redis.llen("queue:q") == 1 }
     expect(engine.in_flight).to eq(0)
+    # So that it is not dropped where a duplicate runs when its turn comes.
+    expect(JSON.parse(redis.lindex("queue:q", 0))).to include("assured_recoveries" => 0)
   end
   context "at a hard shutdown" do
     # Longer than the examples may take.
