@@ -44,12 +44,14 @@ scripts! {
     TRACK = "owner" & "drop" & "track";
 }
 
-/// The scripts that commands run.
-pub fn of(cmds: &[Cmd]) -> impl Iterator<Item = &'static AtomicStep> {
+/// All of them, those that the commands run last: a server reads so much at once, and may serve others in between.
+pub fn all_before(cmds: &[Cmd]) -> impl Iterator<Item = &'static AtomicStep> {
     let runs = |script: &AtomicStep, cmd: &Cmd| {
         cmd.args_iter().nth(1).is_some_and(|arg| arg == Arg::Simple(script.script.get_hash().as_bytes()))
     };
-    ALL.iter().copied().filter(move |script| cmds.iter().any(|cmd| runs(script, cmd)))
+    let (used, others): (Vec<_>, Vec<_>) =
+        ALL.iter().copied().partition(|script| cmds.iter().any(|cmd| runs(script, cmd)));
+    others.into_iter().chain(used)
 }
 
 impl AtomicStep {

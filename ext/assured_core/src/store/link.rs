@@ -125,7 +125,7 @@ impl Link {
         let errors = || replies.iter().filter_map(|reply| server_error(doing, reply));
         if errors().any(|error| error.remedy == Remedy::LoadScripts) {
             // In one go, so that a server that forgets its scripts again and again has no time for it in between.
-            let mut batch: Vec<_> = scripts::of(cmds).map(AtomicStep::load).collect();
+            let mut batch: Vec<_> = scripts::all_before(cmds).map(AtomicStep::load).collect();
             let loads = batch.len();
             batch.extend_from_slice(cmds);
             let mut replies = self.send(doing, &batch)?;
