@@ -41,4 +41,38 @@ RSpec.describe "Which way in is on", :fetch do
       expect(redis.get("fetches").to_i).to be_positive
     end
   end
+
+  context "when config.redis changes after a pool was made", skip: !AnySidekiq::SEVEN && "Sidekiq 6 has one pool" do
+    let(:late) { Redis.new(url: redis_server.url(1)) }
+
+    after { late.close }
+
+    def boots_late(fetch)
+      start_app(env: { "SPEC_FETCH" => fetch, "SPEC_LATE_URL" => redis_server.url(1) })
+    end
+
+    def finished_late
+      late.hgetall("journal:finished")
+    end
+
+    it "is assured fetch from where Sidekiq fetches, with a warning" do
+      process = boots_late("late redis")
+      push_raw(payloads(%w[a]).fetch("a"), to: late)
+      wait_until("the job has run") { finished_late.key?("a") }
+
+      expect(process.log).to include("jobs are tracked by assured fetch")
+      expect(process.log).to match(%r{where capsule default \(\S+/1\) is; elsewhere: Sidekiq.redis \(\S+/0\)\.})
+      expect(stock_fetches).to eq(0)
+    end
+
+    it "is the middleware where capsules fetch from several places, with a warning" do
+      process = boots_late("capsule redis")
+      push_raw(payloads(%w[b]).fetch("b"), queue: "second")
+      push_raw(payloads(%w[a]).fetch("a"), to: late)
+      wait_until("both jobs have run") { finished.merge(finished_late).size == 2 }
+
+      expect(process.log).to include("by the middleware, because capsules fetch from different databases")
+      expect(process.log).to match(/where capsule default .* is; elsewhere: capsule second /)
+    end
+  end
 end

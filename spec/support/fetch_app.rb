@@ -64,6 +64,15 @@ end
 
 case ENV.fetch("SPEC_FETCH", nil)
 when "code" then Sidekiq::AssuredJobs.configure { |config| config.fetch = false }
+when "late redis"
+  # Sidekiq 7 makes its own pool now, those of the capsules later.
+  Sidekiq.redis(&:itself)
+  Sidekiq.configure_server { |config| config.redis = { url: ENV.fetch("SPEC_LATE_URL") } }
+when "capsule redis"
+  Sidekiq.configure_server do |config|
+    config.capsule("second") { |capsule| capsule.queues = ["second"] }.redis_pool
+    config.redis = { url: ENV.fetch("SPEC_LATE_URL") }
+  end
 when "retrieve_work" then Sidekiq::BasicFetch.prepend(CountingFetch)
 when "queues_cmd" then Sidekiq::BasicFetch.prepend(QueuesChanged)
 when "inheriting", "foreign"

@@ -20,7 +20,17 @@ module Sidekiq
       # @return [Hash] details of the Redis that holds Sidekiq's queues
       # @raise [ConfigurationError]
       def of_sidekiq
-        Sidekiq.redis { |connection| of_connection(connection, "Sidekiq's Redis") }
+        of_pool(Compat::SIDEKIQ.pools.values.first)
+      end
+
+      # Read once for each pool: its options never change, and later all of its connections may be busy fetching.
+      #
+      # @param pool [ConnectionPool] one of Sidekiq's
+      # @return [Hash]
+      # @raise [ConfigurationError]
+      def of_pool(pool)
+        @of_pools ||= {}.compare_by_identity
+        @of_pools[pool] ||= pool.with { |connection| of_connection(connection, "Sidekiq's Redis") }.freeze
       end
 
       # @param options [Hash] as for `Redis.new`, `RedisClient.config` or `RedisClient.sentinel`
@@ -54,6 +64,13 @@ module Sidekiq
       def same_database?(one, other)
         place = %i[host port path db]
         one.values_at(*place) == other.values_at(*place) && same_master?(one[:sentinels], other[:sentinels])
+      end
+
+      # @param details [Hash]
+      # @return [String] which database that is, for the log
+      def place(details)
+        server = details[:path] || details.dig(:sentinels, :master) || "#{details[:host]}:#{details[:port]}"
+        "#{server}/#{details[:db]}"
       end
 
       # @api private

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "compat"
+require_relative "databases"
 require_relative "due_jobs"
 require_relative "fetcher"
 
@@ -15,6 +16,7 @@ module Sidekiq
         # @param configuration [Configuration]
         # @return [String] which way is on, and why, for the log
         def choose(configuration)
+          Databases.warn_of_differences
           obstacle = obstacle(configuration)
           return "jobs are tracked by the middleware, because #{obstacle}" if obstacle
 
@@ -38,6 +40,7 @@ module Sidekiq
           if !configuration.fetch then "fetch is set to false"
           elsif foreign_fetcher then "#{class_name(foreign_fetcher)} fetches the jobs"
           elsif changed? then "another gem changes how Sidekiq fetches"
+          elsif Databases.several_fetched_from? then "capsules fetch from different databases"
           elsif EngineSettings.second_redis?(configuration)
             "redis_options names another Redis than the one with the queues"
           end

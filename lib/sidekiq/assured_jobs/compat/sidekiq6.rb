@@ -11,6 +11,11 @@ module Sidekiq
           ::Sidekiq.respond_to?(:[]) ? ::Sidekiq : ::Sidekiq.options
         end
 
+        # @return [Hash{String => ConnectionPool}] Sidekiq's pools by what they serve, the one that fetches first
+        def pools
+          { "Sidekiq.redis" => ::Sidekiq.redis_pool }
+        end
+
         # @return [Sidekiq::Middleware::Chain]
         def client_middleware
           ::Sidekiq.client_middleware

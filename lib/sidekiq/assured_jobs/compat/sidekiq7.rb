@@ -13,6 +13,17 @@ module Sidekiq
           ::Sidekiq.default_configuration
         end
 
+        # In a client there are no capsules. Each pool is made when it is first used, with the options of that moment,
+        # so they may differ.
+        #
+        # (see Sidekiq6#pools)
+        def pools
+          capsules = ::Sidekiq.default_configuration.capsules
+          capsules.values_at("default", *capsules.keys).compact.uniq
+                  .to_h { |capsule| ["capsule #{capsule.name}", capsule.redis_pool] }
+                  .merge(super)
+        end
+
         # (see Sidekiq6#client_middleware)
         def client_middleware
           ::Sidekiq.default_configuration.client_middleware
