@@ -33,11 +33,25 @@ RSpec.describe "Which way in is on", :fetch do
   {
     "foreign" => "ForeignFetch fetches the jobs",
     "inheriting" => "InheritingFetch fetches the jobs",
+    "startup" => "InheritingFetch fetches the jobs",
     "retrieve_work" => "another gem changes how Sidekiq fetches",
     "queues_cmd" => "another gem changes how Sidekiq fetches"
   }.each do |fetch, reason|
     it "leaves another fetcher at work (#{fetch})" do
       expect(boots_with("SPEC_FETCH" => fetch).log).to include("#{by_middleware} #{reason}")
+      expect(redis.get("fetches").to_i).to be_positive
+    end
+  end
+
+  context "when a capsule has made its fetcher before the start", skip: !AnySidekiq::SEVEN && "Sidekiq 6 has none" do
+    it "is assured fetch in its place" do
+      expect(boots_with("SPEC_FETCH" => "early").log).to include("jobs are tracked by assured fetch")
+      expect(stock_fetches).to eq(0)
+    end
+
+    it "is the middleware where that fetcher was changed" do
+      log = boots_with("SPEC_FETCH" => "early changed").log
+      expect(log).to include("#{by_middleware} Sidekiq::BasicFetch fetches the jobs")
       expect(redis.get("fetches").to_i).to be_positive
     end
   end

@@ -10,8 +10,8 @@ Sidekiq.configure_server do |config|
   config.on(:startup) do
     hooks = {
       middleware: config.server_middleware.count { |entry| entry.klass == Sidekiq::AssuredJobs::Middleware },
-      # This handler is the other one.
-      startup: AnySidekiq.options[:lifecycle_events][:startup].size - 1
+      # The others are this handler, and the one that ours appends.
+      startup: AnySidekiq.options[:lifecycle_events][:startup].size - 2
     }
     Sidekiq.redis { |redis| redis.set("hooks", JSON.generate(hooks)) }
   end

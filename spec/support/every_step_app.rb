@@ -17,8 +17,8 @@ Sidekiq.configure_server do |config|
   # A stop pushes back at once.
   AnySidekiq.options[:timeout] = 0
   config.on(:startup) do
-    scheduler = AnySidekiq.scheduler
-    Thread.new { scheduler.enqueue_jobs while looks.getc }
+    # Chosen at the end of the startup.
+    Thread.new { (scheduler ||= AnySidekiq.scheduler).enqueue_jobs while looks.getc }
   end
 end
 

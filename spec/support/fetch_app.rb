@@ -73,6 +73,12 @@ when "capsule redis"
     config.capsule("second") { |capsule| capsule.queues = ["second"] }.redis_pool
     config.redis = { url: ENV.fetch("SPEC_LATE_URL") }
   end
+when "early"
+  Sidekiq.configure_server { |config| config.default_capsule.fetcher }
+when "early changed"
+  Sidekiq.configure_server { |config| config.default_capsule.fetcher.extend(CountingFetch) }
+when "startup"
+  Sidekiq.configure_server { |config| config.on(:startup) { AnySidekiq.fetch_with(InheritingFetch) } }
 when "retrieve_work" then Sidekiq::BasicFetch.prepend(CountingFetch)
 when "queues_cmd" then Sidekiq::BasicFetch.prepend(QueuesChanged)
 when "inheriting", "foreign"

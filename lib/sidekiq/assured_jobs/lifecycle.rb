@@ -39,7 +39,7 @@ module Sidekiq
           @installed = true
           # Outermost, so that a job is in flight before other middleware can fail.
           config.server_middleware { |chain| chain.prepend(Middleware) }
-          config.on(:startup) { start_serving }
+          config.on(:startup) { start_serving(config) }
         end
       end
 
@@ -73,8 +73,14 @@ module Sidekiq
 
       private
 
-      def start_serving
+      def start_serving(config)
         engine # also where jobs are tracked by the middleware, which would start it with the first job
+        # Appended to what Sidekiq goes through now: other handlers come before, and may set a fetcher.
+        config.on(:startup) { choose_way_in }
+      end
+
+      def choose_way_in
+        PushBack.install
         way_in = WayIn.choose(@configuration.call)
         AssuredJobs.logger.info { "AssuredJobs: #{way_in}" }
       end

@@ -29,9 +29,7 @@ module Sidekiq
         #
         # @return [Object, nil]
         def foreign_fetcher
-          fetcher = Compat::SIDEKIQ.fetcher
-          stock = fetcher.nil? || fetcher == Sidekiq::BasicFetch || fetcher.instance_of?(Sidekiq::BasicFetch)
-          fetcher unless stock || fetcher.equal?(@ours)
+          Compat::SIDEKIQ.fetchers.find { |fetcher| !ours?(fetcher) && !stock?(fetcher) }
         end
 
         private
@@ -44,6 +42,16 @@ module Sidekiq
           elsif EngineSettings.second_redis?(configuration)
             "redis_options names another Redis than the one with the queues"
           end
+        end
+
+        def ours?(fetcher)
+          fetcher.equal?(@ours) || fetcher.is_a?(Fetcher)
+        end
+
+        # What has methods of its own is another fetcher.
+        def stock?(fetcher)
+          fetcher == Sidekiq::BasicFetch ||
+            (fetcher.instance_of?(Sidekiq::BasicFetch) && fetcher.singleton_methods.empty?)
         end
 
         # Gems that pause or throttle queues prepend to these, or define them anew.

@@ -31,20 +31,20 @@ module Sidekiq
           false
         end
 
-        # @return [Object, nil] what the options say about the fetcher
-        def fetcher
-          options[:fetch]
+        # @return [Array<Object>] the fetchers, or classes of them, that are set or made already
+        def fetchers
+          [options[:fetch]].compact
         end
 
         # Makes Sidekiq fetch with this class from its start on.
         #
         # @param fetcher_class [Class]
-        # @return [Object] what {#fetcher} returns from now on
+        # @return [Object] what {#fetchers} has from now on
         def fetch_with(fetcher_class)
           options[:fetch] = fetcher_class.new(options)
         end
 
-        # @param fetcher [Object] as {#fetcher} returns it
+        # @param fetcher [Object] as {#fetchers} has it
         # @return [Module] where `bulk_requeue` can be prepended to
         def requeuer(fetcher)
           fetcher.singleton_class

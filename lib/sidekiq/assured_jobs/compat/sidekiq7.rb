@@ -34,13 +34,17 @@ module Sidekiq
           ::Sidekiq.default_configuration.death_handlers
         end
 
-        # (see Sidekiq6#fetcher)
-        def fetcher
-          options[:fetch_class]
+        # A capsule makes its own when it is asked for it, and keeps it.
+        #
+        # (see Sidekiq6#fetchers)
+        def fetchers
+          [options[:fetch_class], *options.capsules.values.map { |capsule| capsule.instance_variable_get(:@fetcher) }]
+            .compact
         end
 
         # (see Sidekiq6#fetch_with)
         def fetch_with(fetcher_class)
+          options.capsules.each_value { |capsule| capsule.instance_variable_set(:@fetcher, nil) }
           options[:fetch_class] = fetcher_class
         end
 
