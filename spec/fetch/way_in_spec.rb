@@ -43,6 +43,18 @@ RSpec.describe "Which way in is on", :fetch do
     end
   end
 
+  { "changed" => "a changed Sidekiq::Scheduled::Enq", "own" => "InheritingSchedule" }.each do |kind, name|
+    it "leaves to another scheduler what is due, and says so (#{kind})" do
+      redis.zadd("schedule", Time.now.to_f - 1, payloads(%w[due]).fetch("due"))
+      process = boots_with("SPEC_FETCH" => "#{kind} schedule", "SPEC_POLL" => "0.5")
+      wait_until("the due job has run") { finished.key?("due") }
+
+      expect(process.log).to include("by assured fetch, but a SIGKILL may lose one that is due, which #{name} moves")
+      expect(redis.get("schedules").to_i).to be_positive
+      expect(stock_fetches).to eq(0)
+    end
+  end
+
   context "when a capsule has made its fetcher before the start", skip: !AnySidekiq::SEVEN && "Sidekiq 6 has none" do
     it "is assured fetch in its place" do
       expect(boots_with("SPEC_FETCH" => "early").log).to include("jobs are tracked by assured fetch")

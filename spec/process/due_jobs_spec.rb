@@ -31,4 +31,14 @@ RSpec.describe "A scheduled job that is due" do
     wait_until("it is finished") { finished.key?("a") }
     expect(started).to eq("a" => 1)
   end
+
+  it "stays where it is when no engine runs any more" do
+    schedule("a")
+    AnySidekiq.scheduler(Sidekiq::AssuredJobs::DueJobs).enqueue_jobs
+
+    expect(redis.zcard("schedule")).to eq(1)
+    expect(Sidekiq::AssuredJobs.running_engine).to be_nil
+  ensure
+    Sidekiq::AssuredJobs.stop
+  end
 end

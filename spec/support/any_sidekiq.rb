@@ -65,9 +65,9 @@ module AnySidekiq
     (options[:fetch] || Sidekiq::BasicFetch).then { |fetcher| (fetcher.is_a?(Class) ? fetcher : fetcher.class).name }
   end
 
+  # @param scheduler [Class]
   # @return [Sidekiq::Scheduled::Enq] what moves due jobs into their queues
-  def scheduler
-    scheduler = options[:scheduled_enq] || Sidekiq::Scheduled::Enq
+  def scheduler(scheduler = options[:scheduled_enq] || Sidekiq::Scheduled::Enq)
     SEVEN ? scheduler.new(Sidekiq.default_configuration) : scheduler.new
   end
 end

@@ -4,6 +4,7 @@
 
 require "delegate"
 require "sidekiq/fetch"
+require "sidekiq/scheduled"
 require_relative "app"
 require_relative "fetch_jobs"
 
@@ -62,7 +63,22 @@ module QueuesChanged
   end
 end
 
+# As gems do that watch what is due.
+module CountingSchedule
+  def enqueue_jobs(*)
+    Sidekiq.redis { |redis| redis.incr("schedules") }
+    super
+  end
+end
+
+# An application's own scheduler.
+class InheritingSchedule < Sidekiq::Scheduled::Enq
+  include CountingSchedule
+end
+
 case ENV.fetch("SPEC_FETCH", nil)
+when "changed schedule" then Sidekiq::Scheduled::Enq.prepend(CountingSchedule)
+when "own schedule" then AnySidekiq.options[:scheduled_enq] = InheritingSchedule
 when "code" then Sidekiq::AssuredJobs.configure { |config| config.fetch = false }
 when "late redis"
   # Sidekiq 7 makes its own pool now, those of the capsules later.

@@ -14,9 +14,11 @@ module Sidekiq
       # @return [void]
       def enqueue_jobs(sorted_sets = Sidekiq::Scheduled::SETS)
         sorted_sets.each do |set|
-          while !@done && (due = AssuredJobs.engine.pop_due(set, AssuredJobs.track_timeout.to_f))
+          # None runs while the process exits.
+          while !@done && (engine = AssuredJobs.running_engine) &&
+                (due = engine.pop_due(set, AssuredJobs.track_timeout.to_f))
             _, payload, attempt = due
-            attempt ? enqueue(payload, attempt) : Sidekiq::Client.push(Sidekiq.load_json(payload))
+            attempt ? enqueue(engine, payload, attempt) : Sidekiq::Client.push(Sidekiq.load_json(payload))
             Sidekiq.logger.debug { "enqueued #{set}: #{payload}" }
           end
         end
@@ -24,8 +26,7 @@ module Sidekiq
 
       private
 
-      def enqueue(payload, attempt)
-        engine = AssuredJobs.engine
+      def enqueue(engine, payload, attempt)
         # Sidekiq 7 has a `@client` of its own here.
         @recovery_client ||= RecoveryClient.new
         job = @recovery_client.prepare(Sidekiq.load_json(payload))
@@ -38,7 +39,7 @@ module Sidekiq
         end
         done = true
       ensure
-        engine&.give_back_later(attempt) unless done
+        engine.give_back_later(attempt) unless done
       end
     end
   end

@@ -21,8 +21,12 @@ module Sidekiq
           return "jobs are tracked by the middleware, because #{obstacle}" if obstacle
 
           @ours = Compat::SIDEKIQ.fetch_with(Fetcher)
-          Compat::SIDEKIQ.options[:scheduled_enq] ||= DueJobs
-          "jobs are tracked by assured fetch"
+          way_in = "jobs are tracked by assured fetch"
+          scheduler = foreign_scheduler
+          return "#{way_in}, but a SIGKILL may lose one that is due, which #{scheduler} moves to its queue" if scheduler
+
+          Compat::SIDEKIQ.options[:scheduled_enq] = DueJobs
+          way_in
         end
 
         # The fetcher that the application or another gem has set, if any.
@@ -37,7 +41,8 @@ module Sidekiq
         def obstacle(configuration)
           if !configuration.fetch then "fetch is set to false"
           elsif foreign_fetcher then "#{class_name(foreign_fetcher)} fetches the jobs"
-          elsif changed? then "another gem changes how Sidekiq fetches"
+          elsif changed?(Sidekiq::BasicFetch, "fetch.rb", %i[initialize retrieve_work queues_cmd])
+            "another gem changes how Sidekiq fetches"
           elsif Databases.several_fetched_from? then "capsules fetch from different databases"
           elsif EngineSettings.second_redis?(configuration)
             "redis_options names another Redis than the one with the queues"
@@ -54,11 +59,20 @@ module Sidekiq
             (fetcher.instance_of?(Sidekiq::BasicFetch) && fetcher.singleton_methods.empty?)
         end
 
-        # Gems that pause or throttle queues prepend to these, or define them anew.
-        def changed?
-          %i[initialize retrieve_work queues_cmd].any? do |name|
-            method = Sidekiq::BasicFetch.instance_method(name)
-            method.owner != Sidekiq::BasicFetch || !method.source_location&.first&.end_with?("/sidekiq/fetch.rb")
+        # @return [String, nil] who moves due jobs into their queues, if that is not Sidekiq itself
+        def foreign_scheduler
+          scheduler = Compat::SIDEKIQ.options[:scheduled_enq]
+          return class_name(scheduler) if scheduler && scheduler != DueJobs
+
+          stock = Sidekiq::Scheduled::Enq
+          "a changed #{stock.name}" if changed?(stock, "scheduled.rb", %i[enqueue_jobs])
+        end
+
+        # Gems that pause or throttle queues, or watch what is due, prepend to these, or define them anew.
+        def changed?(klass, file, methods)
+          methods.any? do |name|
+            method = klass.instance_method(name)
+            method.owner != klass || !method.source_location&.first&.end_with?("/sidekiq/#{file}")
           end
         end
 
