@@ -43,4 +43,12 @@ RSpec.describe "A process with two capsules", skip: !AnySidekiq::SEVEN && "Sidek
     end
     expect(own_keys).to be_empty
   end
+
+  it "has jobs without the flag in flight, although a capsule copied its middleware before the gem was loaded" do
+    start_sidekiq(app: File.expand_path("../support/early_chain_app.rb", __dir__))
+    jid = Sidekiq::Client.push("class" => "AssuredJob", "args" => ["a", 5])
+    wait_until("it runs") { started.key?("a") }
+
+    expect(in_flight).to eq([jid])
+  end
 end

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "compat"
 require_relative "embedded"
 require_relative "engine_settings"
 require_relative "event_loop"
@@ -81,6 +82,8 @@ module Sidekiq
 
       def choose_way_in
         PushBack.install
+        chains = Compat::SIDEKIQ.copied_server_chains
+        chains.each { |chain| chain.prepend(Middleware) unless chain.exists?(Middleware) }
         way_in = WayIn.choose(@configuration.call)
         AssuredJobs.logger.info { "AssuredJobs: #{way_in}" }
       end

@@ -21,6 +21,11 @@ module Sidekiq
           ::Sidekiq.client_middleware
         end
 
+        # @return [Array<Sidekiq::Middleware::Chain>] copies of the chain of server middleware that were made already
+        def copied_server_chains
+          []
+        end
+
         # @return [Array<Proc>]
         def death_handlers
           ::Sidekiq.death_handlers

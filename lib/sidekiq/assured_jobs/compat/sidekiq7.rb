@@ -29,6 +29,13 @@ module Sidekiq
           ::Sidekiq.default_configuration.client_middleware
         end
 
+        # A capsule copies the chain when it is first asked for it, and learns nothing of what is added later.
+        #
+        # (see Sidekiq6#copied_server_chains)
+        def copied_server_chains
+          options.capsules.values.filter_map { |capsule| capsule.instance_variable_get(:@server_chain) }
+        end
+
         # (see Sidekiq6#death_handlers)
         def death_handlers
           ::Sidekiq.default_configuration.death_handlers
