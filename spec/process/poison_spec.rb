@@ -119,6 +119,24 @@ RSpec.describe "Jobs that kill their process" do
     expect(process.log).to include("ForgottenJob job j was dropped (dead: false)")
   end
 
+  # Deaths are attended to one after the other.
+  it "are discarded where their exhausted block says so and this Sidekiq hears it" do
+    discards = Gem::Version.new(Sidekiq::VERSION) >= Gem::Version.new("7.2")
+    seed_orphans("dead", doomed(%w[first], job_class: "DiscardingJob"))
+    process = start_recoverer
+    wait_until("it has died") { process.log.include?("DiscardingJob job first") && !redis.exists?(key("deaths")) }
+    seed_orphans("also dead", doomed(%w[second]))
+    redis.hset(key("instances"), "also dead", "{}")
+    wait_until("the handlers of the next one were called") { told("dead").any? { |jid,| jid == "second" } }
+
+    expect(dead.map { |job| job["jid"] }).to eq(discards ? %w[second] : %w[first second])
+    expect(process.log.include?("job first was discarded by its sidekiq_retries_exhausted")).to be(discards)
+    # As Sidekiq 8.0.8 and later do it.
+    tells = AnySidekiq.options[:lifecycle_events].key?(:exit)
+    expect(told("dead").map(&:first)).to eq(discards && !tells ? %w[second] : %w[first second])
+    expect(told("discarded").flatten).to eq(tells ? %w[first] : [])
+  end
+
   it "die also where their exhausted block raises, or their class is gone" do
     seed_orphans("dead", doomed(%w[a], job_class: "RaisingHandlerJob").merge(doomed(%w[b], job_class: "GoneJob")))
     process = start_recoverer

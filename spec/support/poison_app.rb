@@ -46,6 +46,10 @@ class RaisingHandlerJob < KillingJob
   sidekiq_retries_exhausted { raise "the exhausted block is out of order" }
 end
 
+class DiscardingJob < KillingJob
+  sidekiq_retries_exhausted { :discard }
+end
+
 # Stops in the middle, as iterable jobs do; what runs around it pushes the rest.
 class InterruptedJob
   include Sidekiq::Worker
@@ -86,6 +90,7 @@ Sidekiq.configure_server do |config|
   end
   config.death_handlers << ->(_job, _error) { raise "the first death handler is out of order" }
   config.death_handlers << ->(job, error) { Told.write("dead", job["jid"], error.class.name, job["error_class"]) }
+  config.death_handlers << ->(job, _error) { Told.write("discarded", job["jid"]) if job["discarded_at"] }
   config.death_handlers << lambda do |job, _error|
     Process.kill(:KILL, Process.pid) && sleep if job["args"] == ["deadly handler"]
   end

@@ -27,16 +27,37 @@ module Sidekiq
               job = Sidekiq.load_json(payload)
               log(job)
               # Rails lends its connections to code that runs inside this.
-              reloader.call { notify(job) }
+              reloader.call { notify(job, payload) }
             end
           end
         end
 
         private
 
-        def notify(job)
+        def notify(job, payload)
           error = error(job)
-          Events.guard("sidekiq_retries_exhausted of #{job["class"]}") { exhausted_block(job)&.call(job, error) }
+          exhausted = Events.guard("sidekiq_retries_exhausted of #{job["class"]}") do
+            exhausted_block(job)&.call(job, error)
+          end
+          discarded = exhausted == :discard && Compat::SIDEKIQ.discards?
+          discard(job, payload) if discarded
+          run_death_handlers(job, error, discarded)
+        end
+
+        # Only the block's end tells, and until then the job has to be somewhere.
+        def discard(job, payload)
+          Events.guard("discarding a job") { Sidekiq.redis { |redis| redis.zrem("dead", payload) } }
+          AssuredJobs.logger.warn do
+            "AssuredJobs: #{job["class"]} job #{job["jid"]} was discarded by its sidekiq_retries_exhausted"
+          end
+        end
+
+        def run_death_handlers(job, error, discarded)
+          if Compat::SIDEKIQ.tells_of_discards?
+            job["discarded_at"] = EngineSettings.timestamp if discarded || job["dead"] == false
+          elsif discarded
+            return
+          end
           Compat::SIDEKIQ.death_handlers.each do |handler|
             Events.guard("a death handler") { handler.call(job, error) }
           end

@@ -31,6 +31,16 @@ module Sidekiq
           ::Sidekiq.death_handlers
         end
 
+        # @return [Boolean] whether `sidekiq_retries_exhausted` may say `:discard`, so that a job is not kept
+        def discards?
+          false
+        end
+
+        # @return [Boolean] whether death handlers are told of discarded jobs, too, in which `discarded_at` says so
+        def tells_of_discards?
+          false
+        end
+
         # @return [Boolean] whether a payload's points in time are integer milliseconds
         def integer_timestamps?
           false

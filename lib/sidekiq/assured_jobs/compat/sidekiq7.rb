@@ -41,6 +41,12 @@ module Sidekiq
           ::Sidekiq.default_configuration.death_handlers
         end
 
+        # (see Sidekiq6#discards?)
+        def discards?
+          # Since 7.2.
+          Gem::Version.new(::Sidekiq::VERSION) >= Gem::Version.new("7.2")
+        end
+
         # A capsule makes its own when it is asked for it, and keeps it.
         #
         # (see Sidekiq6#fetchers)
