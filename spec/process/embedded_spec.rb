@@ -37,8 +37,9 @@ RSpec.describe "An embedded Sidekiq", skip: !AnySidekiq::SEVEN && "Sidekiq 6 can
 
   it "fetches and tracks again when it is run again" do
     process = start_sidekiq(script:)
-    2.times { process.signal(:USR1) }
+    process.signal(:USR1)
     wait_until("it has ended") { process.log.include?("The embedded Sidekiq has ended") }
+    process.signal(:USR1)
     push("AssuredJob", "again", 1)
     wait_until("it is tracked") { started == { "again" => 1 } && in_flight.size == 1 }
 
