@@ -84,7 +84,8 @@ impl Connection {
             connection.log_in(login, patience)?;
             connection.greet(details.db, name, by_sentinel)?;
             match end {
-                Some(end) => connection.stream.extend(end),
+                // What is asked next is a batch like others.
+                Some(end) => connection.stream.extend(end.min(Instant::now() + details.read_timeout)),
                 None => connection
                     .stream
                     .settle(details.read_timeout, details.write_timeout)

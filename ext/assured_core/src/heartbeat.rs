@@ -242,8 +242,7 @@ fn limit(settings: &Settings) -> Duration {
 }
 
 fn longest_wait(settings: &Settings) -> Duration {
-    let slack = settings.heartbeat_ttl - settings.heartbeat_interval;
-    (settings.heartbeat_interval / 5).min(slack / 6).min(Duration::from_secs(1))
+    (settings.heartbeat_interval / 5).min(limit(settings) / 2).min(Duration::from_secs(1))
 }
 
 /// The clean end of an instance. The heartbeat thread itself takes it out of the registry: another thread

@@ -549,16 +549,21 @@ fn a_full_redis_takes_a_job_back() {
     assert_eq!(&*get(&engine, &queues).payload, assured("b").as_bytes());
 }
 
+/// Where nobody may touch the queues of others but for `q`.
+fn start_confined(redis: &mut Redis) -> Engine {
+    let rules = ["ACL", "SETUSER", "u", "on", ">p", "+@all", "&*", "~ns:*", "~queue:q", "~queues"];
+    redis.run::<()>(&rules);
+    let mut settings = quiet(redis);
+    settings.tracking.username = Some("u".into());
+    settings.tracking.password = Some(Password::Fixed("p".into()));
+    start(settings).0
+}
+
 /// A due job may belong to a queue of others, which this process must not touch.
 #[test]
 fn a_job_for_a_forbidden_queue_stays_recorded_and_keeps_no_other_one_waiting() {
     let mut redis = Redis::own();
-    let rules = ["ACL", "SETUSER", "u", "on", ">p", "+@all", "&*", "~ns:*", "~queue:q", "~queues"];
-    redis.run::<()>(&rules);
-    let mut settings = quiet(&redis);
-    settings.tracking.username = Some("u".into());
-    settings.tracking.password = Some(Password::Fixed("p".into()));
-    let (engine, _queues) = start(settings);
+    let engine = start_confined(&mut redis);
     let tokens: Vec<_> = ["theirs", "q", "q"]
         .iter()
         .enumerate()
@@ -568,14 +573,24 @@ fn a_job_for_a_forbidden_queue_stays_recorded_and_keeps_no_other_one_waiting() {
     answered(&engine.flush());
     assert_eq!(due.wait(Some(Instant::now())), Woken::TimedOut);
 
-    let all = engine.give_back(tokens);
-    redis.until(|redis| redis.queued("q") == 2);
-    assert_eq!(all.wait(Some(Instant::now())), Woken::TimedOut);
+    answered(&engine.give_back(tokens));
+    assert_eq!(redis.queued("q"), 2);
     assert_eq!(redis.dump().get("ns:jobs:a"), Some(&set(&["0"])));
 
     redis.run::<()>(&["ACL", "SETUSER", "u", "~queue:theirs"]);
     assert_eq!(engine.stop(DEADLINE), Some(0));
     assert_eq!((redis.queued("q"), redis.queued("theirs")), (2, 1));
+}
+
+#[test]
+fn a_forbidden_queue_does_not_make_a_clean_exit_a_death() {
+    let mut redis = Redis::own();
+    let engine = start_confined(&mut redis);
+    engine.track(b"j", b"theirs", assured("j").as_bytes());
+    redis.until(|redis| redis.run(&["EXISTS", "ns:job:j"]));
+    assert_eq!(engine.stop(DEADLINE), Some(1));
+    let entry: String = redis.run(&["HGET", "ns:instances", "a"]);
+    assert!(entry.contains("\"retired\":true"), "{entry}");
 }
 
 #[test]

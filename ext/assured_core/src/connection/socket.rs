@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -167,16 +168,38 @@ fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// Looks a host up, on a thread of its own: the operating system's resolver knows no deadline. Where name servers are
-/// mute, such threads end when it gives up.
+/// How many threads may look hosts up at a time. Where name servers are mute, each ends only when the resolver gives up.
+const MOST_LOOKUPS: u32 = 16;
+
+/// Id of the process, and how many such threads it has: a forked child has none of its parent's.
+static LOOKUPS: AtomicU64 = AtomicU64::new(0);
+
+fn count_lookups(change: impl Fn(u32) -> Option<u32>) -> bool {
+    let process = std::process::id();
+    let update = |both: u64| {
+        let count = if (both >> 32) as u32 == process { both as u32 } else { 0 };
+        change(count).map(|count| u64::from(process) << 32 | u64::from(count))
+    };
+    LOOKUPS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, update).is_ok()
+}
+
+/// Looks a host up, on a thread of its own: the operating system's resolver knows no deadline.
 fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![(ip, port).into()]);
     }
+    if !count_lookups(|count| Some(count + 1).filter(|count| *count <= MOST_LOOKUPS)) {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "name servers have not answered for long"));
+    }
     let host = host.to_owned();
     let (answer, answered) = mpsc::sync_channel(1);
     threads::start("saj-resolve", move || {
-        let _ = answer.send((host.as_str(), port).to_socket_addrs().map(Vec::from_iter));
+        let addresses = (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+        count_lookups(|count| Some(count.saturating_sub(1)));
+        let _ = answer.send(addresses);
+    })
+    .inspect_err(|_| {
+        count_lookups(|count| Some(count.saturating_sub(1)));
     })?;
     answered.recv_timeout(left(deadline)?).map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, "the name of the host could not be looked up in time")

@@ -21,7 +21,8 @@ for i = 1, #KEYS - 4 do
   local name, death = ARGV[2 * i + 2], ARGV[2 * i + 3]
   if redis.call('SISMEMBER', jobs, name) == 1 then
     if death ~= '' then
-      redis.call('LPUSH', deaths, death)
+      -- Where it is no list, the record has to end all the same: the job is in the Dead set already.
+      redis.pcall('LPUSH', deaths, death)
     end
     redis.call('SREM', jobs, name)
     redis.call('DEL', KEYS[i + 4])

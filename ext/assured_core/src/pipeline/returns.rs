@@ -104,17 +104,21 @@ impl Pipeline {
         names: &[Bytes],
     ) -> Result<()> {
         let strays = names.iter().filter(|name| !self.registry.knows(name));
+        let mut forbidden = None;
         for name in strays {
             let payload = store.payloads(std::slice::from_ref(name), 0)?.pop().flatten();
             match payload {
                 Some(payload) if self.registry.was_released(name, &payload) => {
                     store.release_if_unchanged(identity, &[(name.clone(), payload.into())])?;
                 }
-                Some(payload) => self.return_stray(store, identity, name.clone(), payload)?,
+                Some(payload) => match self.return_stray(store, identity, name.clone(), payload) {
+                    Err(error) if error.is_forbidden() => forbidden = Some(error),
+                    outcome => outcome?,
+                },
                 None => drop(store.forget(&identity.id, name)?),
             }
         }
-        Ok(())
+        forbidden.map_or(Ok(()), Err)
     }
 
     fn return_stray(
@@ -130,12 +134,16 @@ impl Pipeline {
             self.events.log(Level::Error, message);
             return Ok(());
         };
-        if store.give_back(identity, &[Return { name, queue, payload }])? == [Requeued::Yes] {
-            let message =
-                format!("job {label} was fetched by a round trip that failed; it is back in its queue");
-            self.events.log(Level::Warn, message);
+        match store.give_back(identity, &[Return { name, queue, payload }])?[..] {
+            [Requeued::Yes] => {
+                let message =
+                    format!("job {label} was fetched by a round trip that failed; it is back in its queue");
+                self.events.log(Level::Warn, message);
+                Ok(())
+            }
+            [Requeued::Forbidden] => Err(Error::forbidden(format!("{FORBIDDEN} (job {label})"))),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

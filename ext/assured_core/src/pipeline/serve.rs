@@ -201,6 +201,12 @@ impl Pipeline {
                 // out: running them is what frees memory. And what is forbidden may be one queue alone.
                 Err(error) if error.remedy == Remedy::Wait || error.is_forbidden() => {
                     self.events.log(Level::Warn, format!("{error}; trying again"));
+                    // It may stay forbidden for longer than who waits for it can: what is not given back stays recorded.
+                    if let Some(Op::GiveBack(_, waiter)) =
+                        work.ops.front_mut().filter(|_| error.is_forbidden())
+                    {
+                        waiter.take().iter().for_each(|waiter| waiter.answer(()));
+                    }
                     // Of strays the heartbeat tells anew.
                     let op = work.ops.pop_front().filter(|op| !matches!(op, Op::Strays(_)));
                     let wait = if error.is_forbidden() { FORBIDDEN_WAIT } else { LATER };

@@ -121,21 +121,22 @@ impl Link {
     /// Runs a batch that may run twice, on the connection that is there. It is sent anew as a whole where a script was
     /// not known: what the other commands have read before that script ran is out of date.
     pub(super) fn attempt(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
-        let replies = self.send(doing, cmds)?;
-        let errors = || replies.iter().filter_map(|reply| server_error(doing, reply));
-        if errors().any(|error| error.remedy == Remedy::LoadScripts) {
+        let mut replies = self.send(doing, cmds)?;
+        if fails_by(doing, &replies, |error| error.remedy == Remedy::LoadScripts) {
             // In one go, so that a server that forgets its scripts again and again has no time for it in between.
             let mut batch: Vec<_> = scripts::all_before(cmds).map(AtomicStep::load).collect();
             let loads = batch.len();
             batch.extend_from_slice(cmds);
-            let mut replies = self.send(doing, &batch)?;
-            let replies_to_cmds = replies.split_off(loads);
-            for reply in replies {
-                parse::<String>("load scripts", reply)?;
+            let mut loaded = self.send(doing, &batch)?;
+            replies = loaded.split_off(loads);
+            // Who may not load scripts may still run those that somebody else has loaded meanwhile.
+            if fails_by(doing, &replies, |error| error.remedy == Remedy::LoadScripts) {
+                for reply in loaded {
+                    parse::<String>("load scripts", reply)?;
+                }
             }
-            return Ok(replies_to_cmds);
         }
-        if errors().any(|error| error.remedy == Remedy::Reconnect || error.wants_login()) {
+        if fails_by(doing, &replies, |error| error.remedy == Remedy::Reconnect || error.wants_login()) {
             self.connection = None;
         }
         Ok(replies)
@@ -193,6 +194,10 @@ pub(super) fn client_id() -> Cmd {
     let mut cmd = redis::cmd("CLIENT");
     cmd.arg("ID");
     cmd
+}
+
+fn fails_by(doing: &'static str, replies: &[Value], kind: impl Fn(&Error) -> bool) -> bool {
+    replies.iter().filter_map(|reply| server_error(doing, reply)).any(|error| kind(&error))
 }
 
 pub(super) fn server_error(doing: &'static str, reply: &Value) -> Option<Error> {

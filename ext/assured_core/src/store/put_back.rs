@@ -186,6 +186,7 @@ impl Store {
         for (i, reply) in held.into_iter().zip(queues.send("requeue", &pushes)?) {
             match parse::<i64>("requeue", reply) {
                 Ok(_) => pushed.push(i),
+                Err(error) if error.is_forbidden() => outcomes[i] = Requeued::Forbidden,
                 Err(_) => outcomes[i] = Requeued::Refused,
             }
         }
