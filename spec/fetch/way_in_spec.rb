@@ -91,14 +91,14 @@ RSpec.describe "Which way in is on", :fetch do
       expect(stock_fetches).to eq(0)
     end
 
-    it "is the middleware where capsules fetch from several places, with a warning" do
-      process = boots_late("capsule redis")
-      push_raw(payloads(%w[b]).fetch("b"), queue: "second")
-      push_raw(payloads(%w[a]).fetch("a"), to: late)
-      wait_until("both jobs have run") { finished.merge(finished_late).size == 2 }
+    it "does not begin where capsules fetch from several places" do
+      env = { "SPEC_FETCH" => "capsule redis", "SPEC_LATE_URL" => redis_server.url(1) }
+      process = spawn_sidekiq(app: FetchHelpers::APP, env:)
 
-      expect(process.log).to include("by the middleware, because capsules fetch from different databases")
-      expect(process.log).to match(/where capsule default .* is; elsewhere: capsule second /)
+      expect(process.wait_for_exit).not_to be_success
+      expect(process.log).to match(
+        %r{ConfigurationError.*different databases: capsule default \(\S+/1\), capsule second \(\S+/0\)\.}
+      )
     end
   end
 end

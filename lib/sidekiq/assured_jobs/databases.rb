@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "compat"
+require_relative "errors"
 require_relative "redis_details"
 
 module Sidekiq
@@ -9,9 +10,16 @@ module Sidekiq
     # that nobody has used yet.
     module Databases
       class << self
-        # @return [Boolean] whether some jobs are in queues that the engine cannot reach
-        def several_fetched_from?
-          !differing(Compat::SIDEKIQ.pools.except("Sidekiq.redis")).empty?
+        # @return [void]
+        # @raise [ConfigurationError] where some jobs are in queues that the engine cannot reach
+        def check_capsules
+          capsules = Compat::SIDEKIQ.pools.except("Sidekiq.redis")
+          differing = differing(capsules)
+          return if differing.empty?
+
+          raise ConfigurationError, "capsules fetch from different databases: " \
+                                    "#{[capsules.first, *differing].map { |pool| describe(pool) }.join(", ")}. " \
+                                    "Set config.redis before anything uses Redis"
         end
 
         # @return [void]

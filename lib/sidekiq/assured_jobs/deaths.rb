@@ -46,7 +46,9 @@ module Sidekiq
 
         # Only the block's end tells, and until then the job has to be somewhere.
         def discard(job, payload)
-          Events.guard("discarding a job") { Sidekiq.redis { |redis| redis.zrem("dead", payload) } }
+          Events.guard("discarding a job") do
+            Compat::SIDEKIQ.fetching_pool.with { |redis| redis.zrem("dead", payload) }
+          end
           AssuredJobs.logger.warn do
             "AssuredJobs: #{job["class"]} job #{job["jid"]} was discarded by its sidekiq_retries_exhausted"
           end

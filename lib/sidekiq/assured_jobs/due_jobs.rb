@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
 require "sidekiq/scheduled"
+require_relative "compat"
 require_relative "engine_settings"
+require_relative "errors"
 require_relative "recovery_client"
 
 module Sidekiq
@@ -18,13 +20,18 @@ module Sidekiq
           while !@done && (engine = AssuredJobs.running_engine) &&
                 (due = engine.pop_due(set, AssuredJobs.track_timeout.to_f))
             _, payload, attempt = due
-            attempt ? enqueue(engine, payload, attempt) : Sidekiq::Client.push(Sidekiq.load_json(payload))
+            attempt ? enqueue(engine, payload, attempt) : push(Sidekiq.load_json(payload))
             Sidekiq.logger.debug { "enqueued #{set}: #{payload}" }
           end
         end
       end
 
       private
+
+      # Into the Redis that it came from, which need not be that of Sidekiq.redis.
+      def push(job)
+        Sidekiq::Client.via(Compat::SIDEKIQ.fetching_pool) { Sidekiq::Client.push(job) }
+      end
 
       def enqueue(engine, payload, attempt)
         # Sidekiq 7 has a `@client` of its own here.
@@ -38,6 +45,9 @@ module Sidekiq
           engine.release(attempt)
         end
         done = true
+      rescue ScriptError, SystemStackError => e
+        # Sidekiq's poller would end by these.
+        raise Error, "#{e.class}: #{e.message}"
       ensure
         engine.give_back_later(attempt) unless done
       end

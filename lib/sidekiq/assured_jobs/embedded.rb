@@ -13,6 +13,11 @@ module Sidekiq
 
       # @api private
       module EndOfEngine
+        # The event of the start comes only once.
+        def run
+          super.tap { AssuredJobs.engine }
+        end
+
         def stop
           super
         ensure

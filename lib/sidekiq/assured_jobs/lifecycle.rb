@@ -75,6 +75,9 @@ module Sidekiq
       private
 
       def start_serving(config)
+        # The engine may have been started before Sidekiq's own parts of these were loaded.
+        Embedded.install
+        Fencing.install
         engine # also where jobs are tracked by the middleware, which would start it with the first job
         # Appended to what Sidekiq goes through now: other handlers come before, and may set a fetcher.
         config.on(:startup) { choose_way_in }

@@ -23,7 +23,7 @@ module Sidekiq
       # Seconds until stuck ones are tried again.
       PAUSE = 5
 
-      # Seconds that the process may live on for those awaited. Sidekiq itself waits for its threads since 6.4.1.
+      # Seconds that the process may live on for those awaited. Sidekiq itself waits for its threads since 6.4.0.
       PATIENCE = 1
 
       class << self
@@ -52,7 +52,8 @@ module Sidekiq
         # @param untouched [Boolean] not through client middleware in any case
         # @return [void]
         def return_later(engine, attempt, payload, untouched: false)
-          return if WayIn.foreign_fetcher
+          # An engine that ends hands over by itself; afterwards the job, and its lock, are others'.
+          return if WayIn.foreign_fetcher || !engine.equal?(AssuredJobs.running_engine)
 
           # Who has lost the lease must not take the lock: nobody would let go of it.
           readmitted = UniqueLock.in?(payload) && !untouched && !engine.lost?(attempt)

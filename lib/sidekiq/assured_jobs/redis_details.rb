@@ -20,7 +20,7 @@ module Sidekiq
       # @return [Hash] details of the Redis that holds Sidekiq's queues
       # @raise [ConfigurationError]
       def of_sidekiq
-        of_pool(Compat::SIDEKIQ.pools.values.first)
+        of_pool(Compat::SIDEKIQ.fetching_pool)
       end
 
       # Read once for each pool: its options never change, and later all of its connections may be busy fetching.

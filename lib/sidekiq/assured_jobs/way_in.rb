@@ -16,6 +16,7 @@ module Sidekiq
         # @param configuration [Configuration]
         # @return [String] which way is on, and why, for the log
         def choose(configuration)
+          Databases.check_capsules
           Databases.warn_of_differences
           obstacle = obstacle(configuration)
           return "jobs are tracked by the middleware, because #{obstacle}" if obstacle
@@ -43,7 +44,6 @@ module Sidekiq
           elsif foreign_fetcher then "#{class_name(foreign_fetcher)} fetches the jobs"
           elsif changed?(Sidekiq::BasicFetch, "fetch.rb", %i[initialize retrieve_work queues_cmd])
             "another gem changes how Sidekiq fetches"
-          elsif Databases.several_fetched_from? then "capsules fetch from different databases"
           elsif EngineSettings.second_redis?(configuration)
             "redis_options names another Redis than the one with the queues"
           end

@@ -140,7 +140,8 @@ module Sidekiq
         private
 
         def process(work)
-          hand = WorkInHand.current || WorkInHand.begin_thread
+          # Kept here, too: middleware may go on in a thread of its own.
+          @assured_hand = hand = WorkInHand.current || WorkInHand.begin_thread
           hand.take(work)
           super
         ensure
@@ -148,7 +149,7 @@ module Sidekiq
         end
 
         def execute_job(*)
-          WorkInHand.current&.begin_job
+          @assured_hand&.begin_job
           super
         end
       end

@@ -16,6 +16,11 @@ module Sidekiq
           { "Sidekiq.redis" => ::Sidekiq.redis_pool }
         end
 
+        # @return [ConnectionPool] of the Redis that jobs are fetched from
+        def fetching_pool
+          pools.values.first
+        end
+
         # @return [Sidekiq::Middleware::Chain]
         def client_middleware
           ::Sidekiq.client_middleware
