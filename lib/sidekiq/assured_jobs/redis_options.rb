@@ -2,6 +2,7 @@
 
 require "openssl"
 require_relative "errors"
+require_relative "passwords"
 
 module Sidekiq
   module AssuredJobs
@@ -48,7 +49,7 @@ module Sidekiq
       # @param options [Hash]
       # @return [Redis]
       def usable_redis(options)
-        options = with_password(options.transform_keys(&:to_sym))
+        options = with_password(options)
         options[:ssl_params] &&= with_objects(options[:ssl_params].transform_keys(&:to_sym))
         redis(options)
       end
@@ -58,7 +59,7 @@ module Sidekiq
       # @param options [Hash]
       # @return [RedisClient::Config, RedisClient::SentinelConfig]
       def usable_redis_client_config(options)
-        redis_client_config(with_password(options.transform_keys(&:to_sym)))
+        redis_client_config(with_password(options))
       end
 
       # @param options [Hash]
@@ -114,10 +115,10 @@ module Sidekiq
 
       # @api private
       def with_password(options)
+        options = options.transform_keys(&:to_sym)
         callable = options[:password]
-        return options unless callable.respond_to?(:call)
-
-        { **options, password: callable.call(options[:username] || "default") }
+        options[:password] = callable.call(options[:username] || Passwords::DEFAULT_USER) if callable.respond_to?(:call)
+        options
       end
       private_class_method :with_password
 

@@ -183,6 +183,10 @@ fn count_lookups(change: impl Fn(u32) -> Option<u32>) -> bool {
     LOOKUPS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, update).is_ok()
 }
 
+fn end_lookup() {
+    count_lookups(|count| Some(count.saturating_sub(1)));
+}
+
 /// Looks a host up, on a thread of its own: the operating system's resolver knows no deadline.
 fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
@@ -195,12 +199,10 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAdd
     let (answer, answered) = mpsc::sync_channel(1);
     threads::start("saj-resolve", move || {
         let addresses = (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
-        count_lookups(|count| Some(count.saturating_sub(1)));
+        end_lookup();
         let _ = answer.send(addresses);
     })
-    .inspect_err(|_| {
-        count_lookups(|count| Some(count.saturating_sub(1)));
-    })?;
+    .inspect_err(|_| end_lookup())?;
     answered.recv_timeout(left(deadline)?).map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, "the name of the host could not be looked up in time")
     })?
