@@ -32,9 +32,18 @@ module FaultHelpers
 
   # No record is left while the processes live, and no key once they have ended.
   def expect_clean_end(world)
-    expect(world.places.in_flight).to eq([]), -> { world.fleet.logs }
+    expect_release(world)
     world.fleet.stop
-    expect(world.places.own_keys).to eq([]), -> { world.fleet.logs }
+    keys = world.places.own_keys
+    expect(keys).to eq([]), -> { "left: #{keys.join(", ")}\n#{world.fleet.logs}" }
+  end
+
+  # Nobody waits for a release, which takes milliseconds; two beats would find a record that it has missed.
+  def expect_release(world)
+    Wait.wait_until("nothing is in flight", within: Fleet::INTERVAL) { world.places.in_flight.empty? }
+  rescue Wait::TimedOut => e
+    stories = world.places.pending.map { |job| world.check.story(job) }
+    raise e.class, [e.message, *world.places.in_flight, *stories, world.fleet.logs].join("\n")
   end
 
   # Waits until each process has something to do.

@@ -4,15 +4,21 @@
 class Repeater
   # @yieldreturn [Numeric] seconds until the next time
   def initialize
-    @thread = Thread.new { loop { sleep yield } }
+    @mutex = Mutex.new
+    @ending = ConditionVariable.new
+    @thread = Thread.new { @mutex.synchronize { @ending.wait(@mutex, yield) until @over } }
     @thread.report_on_exception = false
   end
 
-  # Ends it, wherever it is.
+  # Ends it once it is through with what it does: what was done and not written down, nobody would look for.
   #
   # @return [void]
   # @raise [StandardError] what has ended it before
   def stop
-    @thread.kill.join
+    @mutex.synchronize do
+      @over = true
+      @ending.signal
+    end
+    @thread.join
   end
 end

@@ -106,9 +106,12 @@ class World
     end
   end
 
+  # The history is asked first: a job on its way from its queue to its record is in no place, and one that has ended is
+  # in flight until it is released.
+  #
   # @return [Boolean] whether no accepted job will run any more
   def done?
-    places.pending.empty? && check.unfinished.empty?
+    check.unfinished.empty? && places.pending.empty?
   end
 
   # Waits until each process has finished a job that was pushed after this call.
