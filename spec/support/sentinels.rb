@@ -18,7 +18,7 @@ class Sentinels
     @dir = Dir.mktmpdir("assured-sentinels")
     @ports = Array.new(3) { TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] } }
     @pids = ports.map { |port| spawn_sentinel(port) }
-    Wait.wait_until("the sentinels know each other and the replica", within: 40) { acquainted? }
+    await("the sentinels know each other and the replica") { acquainted? }
   rescue Exception # rubocop:disable Lint/RescueException -- an interrupt must not leave servers behind
     remove
     raise
@@ -37,15 +37,13 @@ class Sentinels
     wait_for_master
   end
 
-  # Brings the other server back, and has the sentinels change roles without any harm done.
+  # Has the sentinels change roles while both servers are up.
   #
   # @return [Redis] the new master
   def change_roles
-    @servers.last.start
     wait_until_replicated
     @servers.rotate!
-    # Sentinels give up where they have not got hold of the replica that has come back.
-    Wait.wait_until("a sentinel changes roles", within: 60) do
+    await("a sentinel changes roles") do
       # In this order: another failover, asked for when one has just ended, would change the roles back.
       next if failing_over?
       next true if ask(ports.first, "GET-MASTER-ADDR-BY-NAME", NAME) == place
@@ -63,8 +61,8 @@ class Sentinels
 
   # Waits until the replica has all that the master has.
   def wait_until_replicated
-    Wait.wait_until("the replica follows", within: 40) { client.info("replication")["connected_slaves"] == "1" }
-    Wait.wait_until("the replica has everything") { client.wait(1, 100) == 1 }
+    await("the replica follows") { client.info("replication")["connected_slaves"] == "1" }
+    await("the replica has everything") { client.wait(1, 100) == 1 }
   end
 
   # In the words of Sidekiq's options.
@@ -102,6 +100,13 @@ class Sentinels
     Process.spawn("redis-server", file, "--sentinel", %i[out err] => File.join(@dir, "#{port}.log"))
   end
 
+  # Sentinels give up a failover, and begin anew after a while.
+  def await(what, &)
+    Wait.wait_until(what, within: 60, &)
+  rescue Wait::TimedOut => e
+    raise e.class, [e.message, *Dir[File.join(@dir, "*.log")].map { |log| File.read(log) }].join("\n")
+  end
+
   # As sentinels name it.
   def place
     ["127.0.0.1", master.port.to_s]
@@ -123,18 +128,16 @@ class Sentinels
   def failing_over? = known(ports.first).fetch("flags", "").include?("failover_in_progress")
 
   def acquainted?
-    ports.all? do |port|
-      known(port).values_at("num-other-sentinels", "num-slaves") == %w[2 1]
-    end
+    ports.all? { |port| known(port).values_at("num-other-sentinels", "num-slaves") == %w[2 1] }
   end
 
   def wait_for_master
     @client&.close
     @client = nil
-    Wait.wait_until("all sentinels name the new master", within: 40) do
+    await("all sentinels name the new master") do
       ports.all? { |port| ask(port, "GET-MASTER-ADDR-BY-NAME", NAME) == place }
     end
-    Wait.wait_until("it takes writes") { client.info("replication")["role"] == "master" }
+    await("it takes writes") { client.info("replication")["role"] == "master" }
     client
   end
 end
