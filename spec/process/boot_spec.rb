@@ -81,6 +81,7 @@ RSpec.describe "A process that boots" do
     push("AssuredJob", "a", 0)
 
     wait_until("the job runs all the same", within: 30) { finished.key?("a") }
+    wait_until("it is logged") { process.log.include?("Redis fails") }
     expect(process.log.scan("Redis fails").size).to eq(1)
     expect(process.log).to include("no-such-host.invalid:6379")
   end

@@ -3,15 +3,16 @@
 RSpec.describe "An embedded Sidekiq", skip: !AnySidekiq::SEVEN && "Sidekiq 6 cannot be embedded" do
   let(:script) { File.expand_path("../support/embedded.rb", __dir__) }
 
-  def start_busy
+  # @param seconds [Numeric] how long each job takes
+  def start_busy(seconds)
     process = start_sidekiq(script:)
-    4.times { |n| push("AssuredJob", n, 3) }
+    4.times { |n| push("AssuredJob", n, seconds) }
     wait_until("jobs are in flight") { in_flight.size == 2 && started.size == 2 }
     process
   end
 
   it "has its jobs finished by another process when it is killed" do
-    victim = start_busy
+    victim = start_busy(3)
     interrupted = started.keys
     expect(victim.log.scan("jobs are tracked by assured fetch").size).to eq(1)
     expect(stock_fetches).to eq(0)
@@ -23,7 +24,7 @@ RSpec.describe "An embedded Sidekiq", skip: !AnySidekiq::SEVEN && "Sidekiq 6 can
   end
 
   it "leaves nothing behind when it is stopped, although its process lives on" do
-    process = start_busy
+    process = start_busy(30)
     process.signal(:USR1)
     wait_until("it has ended", within: 20) { process.log.include?("The embedded Sidekiq has ended") }
 
@@ -40,7 +41,7 @@ RSpec.describe "An embedded Sidekiq", skip: !AnySidekiq::SEVEN && "Sidekiq 6 can
     process.signal(:USR1)
     wait_until("it has ended") { process.log.include?("The embedded Sidekiq has ended") }
     process.signal(:USR1)
-    push("AssuredJob", "again", 1)
+    push("AssuredJob", "again", 2)
     wait_until("it is tracked") { started == { "again" => 1 } && in_flight.size == 1 }
 
     wait_until("it is finished") { finished == { "again" => 1 } && in_flight.empty? }

@@ -27,7 +27,8 @@ RSpec.describe "Events" do
     expect(other.log).to match(
       /recovered job_class=AssuredJob jid=#{jid} queue=default attempt=1 instance_id=\S+ seconds_since_beat=\d+\.\d+$/
     )
-    expect(Sidekiq::AssuredJobs.stats).to include(recovered: 1, instances_died: 1, lease_lost: 0)
+    wait_until("it is counted") { Sidekiq::AssuredJobs.stats[:instances_died] == 1 }
+    expect(Sidekiq::AssuredJobs.stats).to include(recovered: 1, lease_lost: 0)
   end
 
   it "tell a process that was stopped for too long which jobs it has lost" do

@@ -48,8 +48,8 @@ RSpec.describe "Fast death" do
     judge, victim = start_pair
     begin_job
     expect_fast_death_of(victim)
-    expect(redis.hkeys(key("connections"))).to eq(registered)
-    expect(judge.log).to match(/is dead: its connection is closed/)
+    wait_until("it is buried") { redis.hkeys(key("connections")) == registered }
+    wait_until("it is logged") { judge.log.include?("is dead: its connection is closed") }
   end
 
   it "brings them back where the killed process was the only one and is started again" do

@@ -7,7 +7,7 @@ RSpec.describe "The identity of a process" do
 
   def start_and_kill(name)
     process = start_sidekiq(env: named(name), args: ["-c", "2"])
-    2.times { |n| push("AssuredJob", "#{name} #{n}", 1) }
+    2.times { |n| push("AssuredJob", "#{name} #{n}", 3) }
     wait_until("both are in flight") { redis.scard(key("jobs:#{name}")) == 2 && started.size == 2 }
     process.kill
   end
@@ -40,7 +40,7 @@ RSpec.describe "The identity of a process" do
 
   it "is shared by no two processes that live" do
     Array.new(2) { spawn_sidekiq(env: named("same"), args: ["-c", "1"]) }.each(&:wait_until_ready)
-    4.times { |n| push("AssuredJob", n, 1) }
+    4.times { |n| push("AssuredJob", n, 5) }
     wait_until("both work") { in_flight.size == 2 }
 
     expect(registered).to contain_exactly("same", a_string_matching(/\Asame:\h+\z/))

@@ -33,8 +33,8 @@ RSpec.describe "An iterable job", skip: !defined?(Sidekiq::IterableJob) && "Side
     expect(redis.llen("queue:default")).to eq(0)
   end
   it "is not queued again by a process that has lost its lease" do
-    victim = start_and_iterate(args: ["-c", "1"])
     start_sidekiq(app:, args: ["-q", "other"])
+    victim = start_and_iterate(args: ["-c", "1"])
     victim.signal(:STOP)
     wait_until("it is recovered", within: 20) { queued.size == 1 }
     victim.signal(:TERM)

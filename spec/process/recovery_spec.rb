@@ -49,7 +49,7 @@ RSpec.describe "Recovery by a Sidekiq process" do
     orphans.merge!(payloads(%w[unfinished], args: ->(_) { ["raise no StandardError", 0] }))
     orphans["unparsable"] = "{\"class\":"
     seed_orphans("dead", orphans)
-    process = start_sidekiq(app: with_middleware)
+    process = start_sidekiq(app: with_middleware, env: { "ASSURED_JOBS_MAX_RECOVERIES" => "1000" })
 
     wait_until("seven are finished") { finished.keys.sort == (1..7).map(&:to_s) }
     wait_until("four are logged") { process.log.scan("cannot be recovered and stays recorded").size == 4 }

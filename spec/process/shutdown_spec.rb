@@ -38,6 +38,8 @@ RSpec.describe "A process that is told to stop" do
 
     expect(finished).to eq("long" => 1)
     expect(started).to eq("long" => 1)
+    expect(queued).to be_empty
+    expect(Sidekiq::AssuredJobs.stats[:recovered]).to eq(0)
   end
 
   it "runs no job twice in a rolling restart of three processes" do
@@ -79,7 +81,7 @@ RSpec.describe "A process that is told to stop" do
 
   it "tracks a job of an assured class whose payload does not say so" do
     process = start_sidekiq
-    push("AssuredJob", "a", 1, assured_jobs: nil)
+    push("AssuredJob", "a", 60, assured_jobs: nil)
     wait_until("it is in flight") { in_flight.size == 1 }
     process.kill
   end
