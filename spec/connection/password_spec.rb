@@ -72,7 +72,9 @@ RSpec.describe "A password", :connection do
     before do
       set_user("first")
       start_sidekiq(app: Connections::APP,
-                    env: { "SPEC_PASSWORD_FILE" => file.path, "SPEC_TRACKING_URL" => server.url })
+                    env: { "SPEC_PASSWORD_FILE" => file.path, "SPEC_TRACKING_URL" => server.url,
+                           # A third of it may pass until Ruby has answered, before that counts as an outage.
+                           "ASSURED_JOBS_HEARTBEAT_TTL" => "6" })
     end
 
     def connected

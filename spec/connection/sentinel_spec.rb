@@ -86,7 +86,8 @@ RSpec.describe "A Redis that sentinels watch", :connection do
       wait_until("it beats at the new master") { master.get(key("instance:#{instance}")) != beat }
       back = Process.clock_gettime(Process::CLOCK_MONOTONIC)
       wait_until("the records are back") { (jids - master.smembers(key("jobs:#{instance}"))).empty? }
-      expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - back).to be < 1
+      # One heartbeat; the rest is for a busy machine.
+      expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - back).to be < 0.5 + 1.5
       expect(jids.map { |jid| master.exists?(key("job:#{jid}")) }).to all(be(true))
 
       wait_until("all have run", within: 60) { (long + (0...2_000).map(&:to_s) - done).empty? }

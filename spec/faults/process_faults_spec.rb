@@ -8,8 +8,8 @@ RSpec.describe "A process that is cut off or stands still", :faults do
       it "has its jobs given to others, and goes on afterwards (#{what}, #{way})" do
         world = start_world(way:)
         # Longer than the fault, so that the late end of the first run meets the second one.
-        long = begin_jobs(world, 8, Fleet::TTL * 2.5, manner: "work")
-        world.suffer(fault.new("a"), seconds: 2 * Fleet::TTL)
+        long = begin_jobs(world, 8, Fleet::TTL * 3, manner: "work")
+        world.suffer(fault.new("a"), seconds: 2.5 * Fleet::TTL)
 
         runs = expect_recovered(world).runs.slice(*long).values
         of_a, others = runs.partition { |first, *| first.process == "a" }

@@ -10,8 +10,8 @@ class Fleet
   APP = File.expand_path("fault_app.rb", __dir__)
   THREADS = 5
   # Seconds. Short, because most faults last longer than a heartbeat does.
-  INTERVAL = 0.4
-  TTL = 1.6
+  INTERVAL = 0.6
+  TTL = 2.0
 
   # How jobs come to be in flight. Plain Sidekiq is the negative control.
   WAYS = {

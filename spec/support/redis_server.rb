@@ -10,19 +10,21 @@ require_relative "wait"
 class RedisServer
   attr_reader :port, :pid
 
+  # How many ports are tried: another process may be faster with one that was free a moment ago.
+  PORTS = 5
+
   def initialize(*options)
     @options = options
-    @port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
     @dir = Dir.mktmpdir("assured-redis")
+    PORTS.times do
+      @port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
+      return if launch
+    end
     start
   end
 
   def start
-    @pid = Process.spawn(
-      ENV.fetch("REDIS_SERVER", "redis-server"), "--port", port.to_s, "--bind", "127.0.0.1", "--dir", @dir,
-      "--save", "", "--appendonly", "no", *@options, %i[out err] => File.join(@dir, "redis.log")
-    )
-    Wait.wait_until("redis-server answers") { answers? }
+    launch || raise("redis-server has ended:\n#{log}")
   rescue Exception # rubocop:disable Lint/RescueException -- an interrupt must not leave a server behind
     remove
     raise
@@ -52,13 +54,26 @@ class RedisServer
 
   private
 
-  def answers?
-    client = Redis.new(url:, reconnect_attempts: 0)
-    client.ping
-  rescue Redis::BaseError
-    # Not listening yet, or a password is required, which is an answer.
-    $!.message.include?("NOAUTH") # rubocop:disable Style/SpecialGlobalVars
-  ensure
-    client&.close
+  # @return [Boolean] false where it has ended at once
+  def launch
+    @pid = Process.spawn(
+      ENV.fetch("REDIS_SERVER", "redis-server"), "--port", port.to_s, "--bind", "127.0.0.1", "--dir", @dir,
+      "--save", "", "--appendonly", "no", *@options, %i[out err] => log_file
+    )
+    Wait.wait_until("redis-server is ready") { log.include?("Ready to accept connections") || ended? }
+    !@pid.nil?
+  end
+
+  def ended?
+    @pid = nil if Process.wait(@pid, Process::WNOHANG)
+    @pid.nil?
+  end
+
+  def log
+    File.read(log_file)
+  end
+
+  def log_file
+    File.join(@dir, "redis.log")
   end
 end

@@ -231,12 +231,12 @@ mod tests {
     #[test]
     fn a_password_is_asked_for_again_after_a_while() {
         let passwords = Arc::new(Passwords::new(Duration::from_millis(50)));
-        let password = passwords.add(7, Some("old".into()));
         let added = Instant::now();
+        let password = passwords.add(7, Some("old".into()));
         assert_eq!(passwords.next_question(), Woken::Answered(Some(7)));
         assert!(added.elapsed() >= Duration::from_millis(30), "{:?}", added.elapsed());
-        passwords.answer(7, Some("new".into()));
         let answered = Instant::now();
+        passwords.answer(7, Some("new".into()));
         assert_eq!(password.latest().value, Some(b"new".to_vec()));
         assert_eq!(passwords.next_question(), Woken::Answered(Some(7)));
         assert!(answered.elapsed() >= Duration::from_millis(30), "{:?}", answered.elapsed());

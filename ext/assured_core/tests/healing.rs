@@ -102,8 +102,8 @@ fn an_address_where_nobody_listens_is_named() {
 fn a_server_that_does_not_answer_ends_the_wait_by_timeout() {
     let redis = Redis::own();
     let mut settings = redis.settings();
-    settings.tracking.read_timeout = Duration::from_millis(100);
-    settings.tracking.connect_timeout = Duration::from_millis(100);
+    settings.tracking.read_timeout = Duration::from_millis(500);
+    settings.tracking.connect_timeout = Duration::from_millis(500);
     let mut store = Store::new(&settings, "test");
     store.claim(&identity("a"), TTL).unwrap();
     redis.freeze();

@@ -54,7 +54,7 @@ fn beats_through(interval: f64, ttl: f64, more: usize) {
 
 #[test]
 fn a_connection_that_turns_mute_costs_no_heartbeat() {
-    let cases = [(1.0, 1.5, 0), (1.0, 2.0, 0), (2.0, 4.0, 1)];
+    let cases = [(2.0, 3.0, 0), (1.0, 2.0, 0), (2.0, 4.0, 1)];
     thread::scope(|scope| {
         for (interval, ttl, more) in cases {
             scope.spawn(move || beats_through(interval, ttl, more));
@@ -82,6 +82,6 @@ fn opening_a_connection_in_a_hurry_is_over_in_time_however_many_sentinels_are_mu
     let began = Instant::now();
     Store::impatient(&settings, "test", LIMIT).claim(&identity("a"), 10 * LIMIT).unwrap_err();
     let took = began.elapsed();
-    assert!(took >= LIMIT / 2 && took < 2 * LIMIT, "{took:?}");
+    assert!(took >= LIMIT / 2 && took < 4 * LIMIT, "{took:?}");
     drop(mute);
 }
