@@ -75,13 +75,15 @@ impl Heartbeat {
                     self.rest(&mut store, began + self.settings.heartbeat_interval);
                 }
                 Err(error) => {
-                    self.pulse.connected(None);
+                    self.pulse.failed();
                     self.checkups.lock().extend(checkups);
                     self.outage.began(&self.events, &error);
                     // A token that has expired may be another one at the next try, and a heartbeat may still be saved.
                     let lasts = lasts_until.is_some_and(|until| Instant::now() < until);
                     let slowly = if error.remedy == Remedy::TellUser && !lasts { 5 } else { 1 };
-                    self.alarm.sleep(backoff.next_wait() * slowly);
+                    // Once Redis is back, a third of an interval without a heartbeat may be a verdict.
+                    self.alarm
+                        .sleep((backoff.next_wait() * slowly).min(self.settings.heartbeat_interval / 5));
                 }
             }
         }

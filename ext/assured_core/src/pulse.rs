@@ -9,8 +9,14 @@ use parking_lot::Mutex;
 pub struct Pulse {
     longest_gap: Duration,
     settling: Duration,
-    state: Mutex<Option<Beats>>,
+    state: Mutex<State>,
     connection: Mutex<Connection>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    beats: Option<Beats>,
+    failed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +39,7 @@ impl Pulse {
         Self {
             longest_gap: (heartbeat_interval + heartbeat_ttl) / 2,
             settling: heartbeat_interval,
-            state: Mutex::new(None),
+            state: Mutex::default(),
             connection: Mutex::default(),
         }
     }
@@ -41,18 +47,24 @@ impl Pulse {
     /// Notes a heartbeat that Redis acknowledged at `now`.
     pub fn beat(&self, now: Instant) {
         let mut state = self.state.lock();
-        *state = Some(match *state {
-            None => Beats { last: now, steady_since: now },
+        state.beats = Some(match state.beats {
+            None if !state.failed => Beats { last: now, steady_since: now },
             Some(beats) if now - beats.last <= self.longest_gap => Beats { last: now, ..beats },
             // After a gap everybody else needs time to beat again, too.
-            Some(_) => Beats { last: now, steady_since: now + self.settling },
+            _ => Beats { last: now, steady_since: now + self.settling },
         });
+    }
+
+    /// Notes that a heartbeat failed. If it would have been the first one, nobody knows how long Redis has been away.
+    pub fn failed(&self) {
+        self.state.lock().failed = true;
+        self.connection.lock().since = None;
     }
 
     /// Notes that Redis had no heartbeat of this process any more: it may have gone back to older data, and then it lacks
     /// those of the others, too.
     pub fn lapse(&self, now: Instant) {
-        if let Some(beats) = &mut *self.state.lock() {
+        if let Some(beats) = &mut self.state.lock().beats {
             beats.steady_since = beats.steady_since.max(now + self.settling);
         }
     }
@@ -86,7 +98,7 @@ impl Pulse {
     /// Since when this process has beaten without a gap, or nothing if at `now` it does not. It may lie
     /// in the future: then the process is still settling after a gap.
     pub fn steady_since(&self, now: Instant) -> Option<Instant> {
-        let beats = (*self.state.lock())?;
+        let beats = self.state.lock().beats?;
         (now.saturating_duration_since(beats.last) <= self.longest_gap).then_some(beats.steady_since)
     }
 }
@@ -108,6 +120,18 @@ mod tests {
         assert_eq!(pulse.steady_since(start + 60 * SECOND), None, "no beat for 45 s");
         pulse.beat(start + 60 * SECOND);
         assert_eq!(pulse.steady_since(start + 61 * SECOND), Some(start + 75 * SECOND), "settling");
+    }
+
+    #[test]
+    fn a_first_beat_after_one_that_failed_is_a_gap() {
+        let pulse = Pulse::new(15 * SECOND, 45 * SECOND);
+        let start = Instant::now();
+        pulse.failed();
+        pulse.beat(start);
+        assert_eq!(pulse.steady_since(start), Some(start + 15 * SECOND), "settling");
+        pulse.failed();
+        pulse.beat(start + 15 * SECOND);
+        assert_eq!(pulse.steady_since(start + 16 * SECOND), Some(start + 15 * SECOND), "no gap");
     }
 
     #[test]

@@ -842,6 +842,35 @@ fn a_late_finish_changes_nothing_of_the_new_holder() {
     }
 }
 
+/// Nor is it for who starts in the middle of it, and has never seen them.
+#[test]
+fn an_outage_longer_than_the_ttl_is_nobodys_death_to_a_newcomer() {
+    let mut redis = Redis::own();
+    let interval = Duration::from_millis(800);
+    let mut beat = redis.store();
+    let other = support::identity("other");
+    beat.claim(&other, interval).unwrap();
+    redis.run::<()>(&["SADD", "ns:jobs:other", "j"]);
+    redis.run::<()>(&["SET", "ns:job:j", &payload("j")]);
+    redis.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    let judge = Engine::start(Settings {
+        heartbeat_interval: interval,
+        heartbeat_ttl: 3 * interval,
+        ..named(&redis, "judge")
+    });
+    std::thread::sleep(2 * interval);
+    assert_eq!(judge.instance_id(Duration::ZERO), None, "nobody may write");
+    redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    let over = Instant::now();
+    eventually("the other notices", || over.elapsed() > interval * 2 / 3);
+    beat.beat(&other, 3 * interval, &[]).unwrap();
+    while over.elapsed() < 3 * interval {
+        assert_eq!(redis.queued("q"), 0, "declared dead {:?} after", over.elapsed());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    redis.until(|redis| redis.queued("q") == 1);
+}
+
 /// After an outage longer than the TTL all heartbeats are gone at once.
 #[test]
 fn an_outage_longer_than_the_ttl_is_nobodys_death() {
