@@ -71,6 +71,7 @@ class HistoryCheck
   # @return [Array<String>] jobs of which a run was followed by another one without a reason
   def unexplained
     @unexplained ||= runs.select do |_, runs|
+      runs = runs.sort_by { |run| fetched(run) }
       (1...runs.size).any? { |count| runs.first(count).sum { |run| reasons(run) } < count }
     end.keys
   end
@@ -111,6 +112,13 @@ class HistoryCheck
 
     struck = faults.any? { |fault| fault.target == run.process && fault.over?(run.from, loss.until + (2 * @slack)) }
     struck && loss.until >= run.from - @slack
+  end
+
+  # When at the earliest. A process that stood still, or was cut off, until it began the job may have fetched it
+  # before: the run that begins meanwhile is the next one.
+  def fetched(run)
+    until_start = faults.select { |fault| fault.target == run.process && fault.over?(run.from - @slack, run.from) }
+    [run.from, *until_start.map(&:from)].min
   end
 
   def reasons(run)

@@ -67,6 +67,12 @@ RSpec.describe HistoryCheck do
     expect(check(*runs, "b started x").unexplained).to eq(%w[x])
   end
 
+  it "knows that a process may have fetched a job before it stood still, and begin it late" do
+    late = ["Paused struck a", "5", "b started x", "b finished x", "Paused healed a", "a started x", "a finished x"]
+    expect(check(*late).unexplained).to be_empty
+    expect(check(*late, "b started x").unexplained).to eq(%w[x])
+  end
+
   it "does not take a fault for a reason that struck another process, or another time" do
     expect(check("a started x", "Killed struck b", "Killed healed b", "b started x").unexplained).to eq(%w[x])
     expect(check("Paused struck a", "Paused healed a", "2", "a started x", "a finished x", "b started x").unexplained)
