@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use assured_core::engine::Engine;
 use assured_core::events::{Event, Kind, Notice, Orphan};
+use assured_core::identity::Identity;
 use assured_core::recovery::{Decision, Report};
 use assured_core::registry::Token;
 use assured_core::settings::{PushBy, Settings};
@@ -842,25 +843,18 @@ fn a_late_finish_changes_nothing_of_the_new_holder() {
     }
 }
 
-/// Nor is it for who starts in the middle of it, and has never seen them.
-#[test]
-fn an_outage_longer_than_the_ttl_is_nobodys_death_to_a_newcomer() {
-    let mut redis = Redis::own();
-    let interval = Duration::from_millis(800);
+/// An instance on another machine, with a job in flight.
+fn other_with_a_job(redis: &mut Redis, ttl: Duration) -> (Store, Identity) {
     let mut beat = redis.store();
     let other = support::identity("other");
-    beat.claim(&other, interval).unwrap();
+    beat.claim(&other, ttl).unwrap();
     redis.run::<()>(&["SADD", "ns:jobs:other", "j"]);
     redis.run::<()>(&["SET", "ns:job:j", &payload("j")]);
-    redis.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
-    let judge = Engine::start(Settings {
-        heartbeat_interval: interval,
-        heartbeat_ttl: 3 * interval,
-        ..named(&redis, "judge")
-    });
-    std::thread::sleep(2 * interval);
-    assert_eq!(judge.instance_id(Duration::ZERO), None, "nobody may write");
-    redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    (beat, other)
+}
+
+/// Right after an outage: the other one needs a moment to notice its end, and is not declared dead meanwhile.
+fn expect_it_to_live_on(redis: &mut Redis, (mut beat, other): (Store, Identity), interval: Duration) {
     let over = Instant::now();
     eventually("the other notices", || over.elapsed() > interval * 2 / 3);
     beat.beat(&other, 3 * interval, &[]).unwrap();
@@ -868,6 +862,7 @@ fn an_outage_longer_than_the_ttl_is_nobodys_death_to_a_newcomer() {
         assert_eq!(redis.queued("q"), 0, "declared dead {:?} after", over.elapsed());
         std::thread::sleep(Duration::from_millis(10));
     }
+    // It does die at last: the judge has not just gone to sleep.
     redis.until(|redis| redis.queued("q") == 1);
 }
 
@@ -881,22 +876,27 @@ fn an_outage_longer_than_the_ttl_is_nobodys_death() {
         heartbeat_ttl: 3 * interval,
         ..named(&redis, "judge")
     });
-    // An instance on another machine, which needs a moment to notice that Redis is back.
-    let mut beat = redis.store();
-    let other = support::identity("other");
-    beat.claim(&other, 3 * interval).unwrap();
-    redis.run::<()>(&["SADD", "ns:jobs:other", "j"]);
-    redis.run::<()>(&["SET", "ns:job:j", &payload("j")]);
+    let other = other_with_a_job(&mut redis, 3 * interval);
     redis.freeze();
     std::thread::sleep(4 * interval);
     redis.thaw();
-    let thawed = Instant::now();
-    eventually("the other notices", || thawed.elapsed() > interval * 2 / 3);
-    beat.beat(&other, 3 * interval, &[]).unwrap();
-    while thawed.elapsed() < 3 * interval {
-        assert_eq!(redis.queued("q"), 0, "declared dead {:?} after", thawed.elapsed());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    // It does die at last: the judge has not just gone to sleep.
-    redis.until(|redis| redis.queued("q") == 1);
+    expect_it_to_live_on(&mut redis, other, interval);
+}
+
+/// Who starts in the middle of the outage has never seen them.
+#[test]
+fn an_outage_longer_than_the_ttl_is_nobodys_death_to_a_newcomer() {
+    let mut redis = Redis::own();
+    let interval = Duration::from_millis(800);
+    let other = other_with_a_job(&mut redis, interval);
+    redis.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
+    let judge = Engine::start(Settings {
+        heartbeat_interval: interval,
+        heartbeat_ttl: 3 * interval,
+        ..named(&redis, "judge")
+    });
+    std::thread::sleep(2 * interval);
+    assert_eq!(judge.instance_id(Duration::ZERO), None, "nobody may write");
+    redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);
+    expect_it_to_live_on(&mut redis, other, interval);
 }
