@@ -25,9 +25,6 @@ class RedisServer
 
   def start
     launch || raise("redis-server has ended:\n#{log}")
-  rescue Exception # rubocop:disable Lint/RescueException -- an interrupt must not leave a server behind
-    remove
-    raise
   end
 
   def stop
@@ -62,6 +59,9 @@ class RedisServer
     )
     Wait.wait_until("redis-server is ready") { log.include?("Ready to accept connections") || ended? }
     !@pid.nil?
+  rescue Exception # rubocop:disable Lint/RescueException -- an interrupt must not leave a server behind
+    remove
+    raise
   end
 
   def ended?
