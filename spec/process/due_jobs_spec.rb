@@ -19,17 +19,20 @@ RSpec.describe "A scheduled job that is due" do
     expect(own_keys).to be_empty
   end
 
-  it "survives a kill between the set that it leaves and the queue that it goes to" do
-    schedule("a")
-    process = start_sidekiq(app: slow_push, env: poll.merge("SPEC_MIDDLEWARE_SECONDS" => "30"))
-    wait_until("it is on its way") { redis.lrange("middleware:saw", 0, -1) == ["a"] }
-    expect(redis.zcard("schedule")).to eq(0)
-    expect(in_flight).to eq(["a"])
-    process.kill
-    start_sidekiq
+  { "our fetcher" => {}, "another gem's fetcher" => { "SPEC_FETCH" => "inheriting" } }.each do |fetcher, env|
+    it "survives a kill between the set that it leaves and the queue that it goes to (#{fetcher})" do
+      schedule("a")
+      process = start_sidekiq(app: slow_push, env: poll.merge("SPEC_MIDDLEWARE_SECONDS" => "30", **env))
+      wait_until("it is on its way") { redis.lrange("middleware:saw", 0, -1) == ["a"] }
+      expect(redis.zcard("schedule")).to eq(0)
+      expect(in_flight).to eq(["a"])
+      process.kill
+      start_sidekiq
 
-    wait_until("it is finished") { finished.key?("a") }
-    expect(started).to eq("a" => 1)
+      wait_until("it is finished") { finished.key?("a") }
+      expect(started).to eq("a" => 1)
+      expect(process.log).to include("InheritingFetch fetches the jobs") if env.any?
+    end
   end
 
   it "stays where it is when no engine runs any more" do

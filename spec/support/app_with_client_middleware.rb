@@ -18,3 +18,5 @@ class Gatekeeper
 end
 
 Sidekiq.configure_server { |config| config.client_middleware { |chain| chain.add Gatekeeper } }
+
+require_relative "fetch_app" if ENV.key?("SPEC_FETCH")

@@ -4,6 +4,7 @@ require "sidekiq/scheduled"
 require_relative "compat"
 require_relative "engine_settings"
 require_relative "errors"
+require_relative "fetchers"
 require_relative "recovery_client"
 
 module Sidekiq
@@ -12,9 +13,35 @@ module Sidekiq
     # pops such a job and pushes it afterwards; in between a SIGKILL loses it. Here an assured job is in flight
     # meanwhile, and its push and its release are one step.
     class DueJobs < Sidekiq::Scheduled::Enq
+      class << self
+        # Whoever fetches: unless the application or another gem has its own way.
+        #
+        # @return [void]
+        def install
+          Compat::SIDEKIQ.options[:scheduled_enq] = self unless foreign_scheduler
+        end
+
+        # @return [String, nil] who moves due jobs into their queues, if that is not Sidekiq itself
+        def foreign_scheduler
+          scheduler = Compat::SIDEKIQ.options[:scheduled_enq]
+          return Fetchers.name_of(scheduler) if scheduler && scheduler != self
+
+          "a changed #{superclass.name}" if stock_changed?
+        end
+
+        # @api private
+        # @return [Boolean]
+        def stock_changed?
+          Fetchers.changed?(superclass, "scheduled.rb", %i[enqueue_jobs])
+        end
+      end
+
       # @param sorted_sets [Array<String>]
       # @return [void]
       def enqueue_jobs(sorted_sets = Sidekiq::Scheduled::SETS)
+        # Gems that change it later than we did.
+        return super if DueJobs.stock_changed?
+
         sorted_sets.each do |set|
           # None runs while the process exits.
           while !@done && (engine = AssuredJobs.running_engine) &&

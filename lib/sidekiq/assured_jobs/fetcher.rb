@@ -31,7 +31,7 @@ module Sidekiq
         #
         # @return [void]
         def acknowledge
-          return if @goes_back
+          return if @goes_back || @acknowledged
 
           # In this order: a thread that is killed in between gives back what is not held any more.
           @engine.release(attempt) if attempt
@@ -64,6 +64,33 @@ module Sidekiq
         end
       end
 
+      # What this thread got of our fetcher last: a unit of work, or true if it came to nothing.
+      LAST = :assured_jobs_last_fetch
+      private_constant :LAST
+
+      class << self
+        # @return [void]
+        def forget
+          Thread.current[LAST] = nil
+        end
+
+        # @return [Boolean] whether this thread has asked our fetcher since {forget}
+        def asked?
+          !Thread.current[LAST].nil?
+        end
+
+        # Who puts a fetcher around ours may put a unit of work around each of ours, too.
+        #
+        # @param work [Object] unit of work that this thread got
+        # @return [UnitOfWork, nil] of ours, for the same job
+        def unit_behind(work)
+          return work if work.is_a?(UnitOfWork)
+
+          unit = Thread.current[LAST]
+          unit if unit.is_a?(UnitOfWork) && unit.queue_name == work.queue_name && unit.job == work.job
+        end
+      end
+
       # @param source [Hash, Module, Sidekiq::Capsule] where Sidekiq's own fetcher finds its queues: the options, or
       #   the capsule since Sidekiq 7
       # @param engine [Native::Engine]
@@ -75,15 +102,25 @@ module Sidekiq
         @native_queues = engine.open_queues(names, @strictly_ordered_queues) unless names.empty?
       end
 
+      # From now on this fetches as Sidekiq's own does, with whatever another gem has changed in it.
+      #
+      # @return [void]
+      def step_back
+        @steps_back = true
+      end
+
       # @return [UnitOfWork, nil] nil when no job came in two seconds, so that Sidekiq can look whether to stop
       def retrieve_work
+        return super if @steps_back
+
+        Thread.current[LAST] = true
         unless @native_queues
           sleep(TIMEOUT)
           return
         end
 
         queue, payload, attempt = @engine.fetch(@native_queues, TIMEOUT.to_f)
-        UnitOfWork.new("queue:#{queue}", payload, @config, attempt, @engine) if queue
+        Thread.current[LAST] = UnitOfWork.new("queue:#{queue}", payload, @config, attempt, @engine) if queue
       end
     end
   end

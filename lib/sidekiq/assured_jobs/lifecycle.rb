@@ -5,6 +5,7 @@ require_relative "embedded"
 require_relative "engine_settings"
 require_relative "event_loop"
 require_relative "fencing"
+require_relative "fetch_watch"
 require_relative "middleware"
 require_relative "native"
 require_relative "push_back"
@@ -87,8 +88,8 @@ module Sidekiq
         PushBack.install
         chains = Compat::SIDEKIQ.copied_server_chains
         chains.each { |chain| chain.prepend(Middleware) unless chain.exists?(Middleware) }
-        way_in = WayIn.choose(@configuration.call)
-        AssuredJobs.logger.info { "AssuredJobs: #{way_in}" }
+        WayIn.choose(@configuration.call)
+        FetchWatch.install
       end
 
       def farewell(left)

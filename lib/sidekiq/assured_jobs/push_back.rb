@@ -20,6 +20,9 @@ module Sidekiq
       @stuck = []
       @mutex = Mutex.new
 
+      # What a thread has given back of the attempts that another gem's fetcher was asked to push back.
+      GIVEN_BACK = :assured_jobs_given_back
+
       # Seconds until stuck ones are tried again.
       PAUSE = 5
 
@@ -33,8 +36,13 @@ module Sidekiq
           stock = Sidekiq::BasicFetch
           # Prepending twice has no effect. Sidekiq 6.0 pushes back through the class itself.
           (stock.respond_to?(:bulk_requeue) ? stock.singleton_class : stock).prepend(Atomic)
-          foreign = WayIn.foreign_fetcher
-          Compat::SIDEKIQ.requeuer(foreign).prepend(AfterForeignFetch) if foreign
+          follow(Fetchers.foreign)
+        end
+
+        # @param fetchers [Array<Object>] of others, that may be asked to push back
+        # @return [void]
+        def follow(fetchers)
+          fetchers.each { |fetcher| Compat::SIDEKIQ.requeuer(fetcher).prepend(AfterForeignFetch) }
         end
 
         # @param payload [String]
@@ -177,6 +185,7 @@ module Sidekiq
         # @api private
         def bulk_requeue(inprogress, *rest)
           attempts = PushBack.attempts(inprogress)
+          Thread.current[PushBack::GIVEN_BACK]&.concat(attempts.values)
           others = inprogress.reject { |unit| attempts.key?(unit) }
           PushBack.remember(others)
           super(others, *rest)
@@ -188,8 +197,13 @@ module Sidekiq
       module AfterForeignFetch
         # @api private
         def bulk_requeue(inprogress, *rest)
+          # It may ask Sidekiq's own fetcher, or ours, so that they have gone back already, or will.
+          given_back = (Thread.current[PushBack::GIVEN_BACK] ||= [])
           super
-          PushBack.attempts(inprogress).each_value { |attempt| AssuredJobs.running_engine.release(attempt) }
+          left = PushBack.attempts(inprogress).values - given_back
+          left.each { |attempt| AssuredJobs.running_engine.release(attempt) }
+        ensure
+          Thread.current[PushBack::GIVEN_BACK] = nil
         end
       end
     end

@@ -59,16 +59,14 @@ module Sidekiq
       # @param work [Object] unit of work
       # @return [void]
       def take(work)
-        @work = work
+        @given = work
+        @work = Fetcher.unit_behind(work) || work
         @attempt = @lease = @job = nil
         @began = @goes_back = false
-        return if work.is_a?(Fetcher::UnitOfWork) && work.attempt
+        return if fetched && work.equal?(@work)
 
         work.class.prepend(Acknowledged) unless work.is_a?(Acknowledged)
-        return unless work.job.include?(FLAG)
-
-        @engine = AssuredJobs.engine
-        @attempt = @engine.track_if_assured(work.queue_name, work.job)
+        record unless fetched
       rescue Error => e
         # Sidekiq does not hold the job yet: an exception here would lose it.
         AssuredJobs.logger.error { "AssuredJobs: a job runs unrecorded: #{e.message}" }
@@ -81,7 +79,6 @@ module Sidekiq
       def track(job)
         @job = job
         @engine = AssuredJobs.engine
-        fetched = @work.attempt if @work.is_a?(Fetcher::UnitOfWork)
         unless fetched
           @attempt ||= @engine.track(job["jid"].to_s, @work.queue_name, @work.job)
           @engine.await_record(@attempt)
@@ -105,7 +102,7 @@ module Sidekiq
       # @param how [Symbol] `:untouched`, or `:readmitted` by client middleware
       # @return [void]
       def go_back(how)
-        @work.is_a?(Fetcher::UnitOfWork) && @work.attempt ? @work.go_back(how) : @goes_back = how
+        fetched ? @work.go_back(how) : @goes_back = how
       end
 
       # Sidekiq is done with the job: it ran, or its retry is stored, or it is dead.
@@ -113,7 +110,10 @@ module Sidekiq
       # @param work [Object] unit of work
       # @return [void]
       def acknowledged(work)
-        return if !@attempt || @goes_back || !work.equal?(@work)
+        return unless work.equal?(@given)
+
+        @work.acknowledge unless work.equal?(@work)
+        return if !@attempt || @goes_back
 
         @engine.release(@attempt)
         @attempt = nil
@@ -125,7 +125,7 @@ module Sidekiq
       # @return [void]
       def leave
         work = @work
-        @work = @lease = @job = nil
+        @given = @work = @lease = @job = nil
         return work.ended if work.is_a?(Fetcher::UnitOfWork) && work.attempt
         return unless @attempt
         return @engine.release(@attempt) if PushBack.pushed?(work.job)
@@ -133,6 +133,20 @@ module Sidekiq
         PushBack.return_later(@engine, @attempt, work.job, untouched: @goes_back == :untouched)
       rescue ForkError
         # A forked child that unwinds through its parent's work holds nothing.
+      end
+
+      private
+
+      # @return [Integer, nil] the attempt, if our fetcher brought the job
+      def fetched
+        @work.attempt if @work.is_a?(Fetcher::UnitOfWork)
+      end
+
+      def record
+        return unless @work.job.include?(FLAG)
+
+        @engine = AssuredJobs.engine
+        @attempt = @engine.track_if_assured(@work.queue_name, @work.job)
       end
 
       # @api private

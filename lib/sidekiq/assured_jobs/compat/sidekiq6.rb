@@ -64,6 +64,38 @@ module Sidekiq
           options[:fetch] = fetcher_class.new(options)
         end
 
+        # Makes a thread that has Sidekiq's own fetcher, and everybody who still asks for one, fetch with this class.
+        #
+        # @param processor [Sidekiq::Processor]
+        # @param fetcher_class [Class]
+        # @return [void]
+        def give_fetcher(processor, fetcher_class)
+          fetch_with(fetcher_class) unless options[:fetch].is_a?(fetcher_class)
+          processor.instance_variable_set(:@strategy, options[:fetch])
+        end
+
+        # @param processor [Sidekiq::Processor]
+        # @return [Object] what it fetches by
+        def fetcher_of(processor)
+          processor.instance_variable_get(:@strategy)
+        end
+
+        # @param _processor [Sidekiq::Processor]
+        # @return [String, nil] name of its capsule
+        def capsule_of(_processor)
+          nil
+        end
+
+        # @return [Array<String, nil>] of the capsules that fetch
+        def capsule_names
+          [nil]
+        end
+
+        # @return [String, nil] name of the capsule that this thread belongs to
+        def current_capsule
+          nil
+        end
+
         # @param fetcher [Object] as {#fetchers} has it
         # @return [Module] where `bulk_requeue` can be prepended to
         def requeuer(fetcher)

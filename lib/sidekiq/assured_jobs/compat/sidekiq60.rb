@@ -29,6 +29,12 @@ module Sidekiq
         def fetch_with(fetcher_class)
           options[:fetch] = Shared.new(fetcher_class.new(options))
         end
+
+        # (see Sidekiq6#give_fetcher)
+        def give_fetcher(processor, fetcher_class)
+          fetch_with(fetcher_class) unless options[:fetch].is_a?(Shared)
+          processor.instance_variable_set(:@strategy, options[:fetch].new(options))
+        end
       end
     end
   end

@@ -61,6 +61,34 @@ module Sidekiq
           options[:fetch_class] = fetcher_class
         end
 
+        # (see Sidekiq6#give_fetcher)
+        def give_fetcher(processor, fetcher_class)
+          capsule = processor.capsule
+          return if capsule.fetcher.is_a?(fetcher_class)
+
+          capsule.instance_variable_set(:@fetcher, fetcher_class.new(capsule))
+        end
+
+        # (see Sidekiq6#fetcher_of)
+        def fetcher_of(processor)
+          processor.capsule.fetcher
+        end
+
+        # (see Sidekiq6#capsule_of)
+        def capsule_of(processor)
+          processor.capsule.name
+        end
+
+        # (see Sidekiq6#capsule_names)
+        def capsule_names
+          options.capsules.keys
+        end
+
+        # (see Sidekiq6#current_capsule)
+        def current_capsule
+          Thread.current[:sidekiq_capsule]&.name
+        end
+
         # (see Sidekiq6#requeuer)
         def requeuer(fetcher)
           fetcher.is_a?(Class) ? fetcher : super
