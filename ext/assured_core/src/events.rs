@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::Bytes;
 use crate::payload::{self, Profile};
+use crate::printable;
 use crate::waiter::Woken;
 
 /// Severity of a log line.
@@ -119,14 +120,14 @@ struct State {
 pub const CAPACITY: usize = 1024;
 
 impl Events {
-    /// Adds a log line. When the queue is full the line is dropped and counted.
-    pub fn log(&self, level: Level, message: impl Into<String>) {
+    /// Adds a log line, which this makes fit to be one. When the queue is full the line is dropped and counted.
+    pub fn log(&self, level: Level, message: impl AsRef<str>) {
         let mut state = self.state.lock();
         if state.queue.len() >= CAPACITY {
             state.dropped_lines += 1;
             return;
         }
-        state.queue.push_back(Event::Log(level, message.into()));
+        state.queue.push_back(Event::Log(level, printable::line(message.as_ref())));
         self.changed.notify_all();
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::jittered;
 use crate::error::Result;
+use crate::printable;
 use crate::pulse::Pulse;
 use crate::settings::Settings;
 use crate::store::{Sight, Silence, Store};
@@ -78,7 +79,7 @@ impl FastDeath {
     pub fn describe(&self, silence: &Silence) -> String {
         format!(
             "instance {} is dead: its connection is closed, and it has not beaten for {:.1} s since",
-            String::from_utf8_lossy(&silence.id),
+            printable::name(&silence.id),
             self.grace.as_secs_f64()
         )
     }

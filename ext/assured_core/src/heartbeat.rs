@@ -14,6 +14,7 @@ use crate::events::{Events, Kind, Level, Notice};
 use crate::fast_death::CHECKS;
 use crate::identity::{Candidates, SharedIdentity};
 use crate::pipeline::Pipeline;
+use crate::printable;
 use crate::pulse::Pulse;
 use crate::registry::{Attempt, Registry};
 use crate::settings::Settings;
@@ -26,6 +27,9 @@ pub type Checkups = Mutex<Vec<Arc<Waiter<()>>>>;
 
 /// Records of which this process knows nothing, and since when they are seen.
 type Strays = HashMap<Bytes, Instant>;
+
+/// How many lost jobs one log line names.
+const NAMED: usize = 20;
 
 /// All that the heartbeat thread works with.
 pub struct Heartbeat {
@@ -158,7 +162,7 @@ impl Heartbeat {
             let identity = candidates.current();
             let sent = Instant::now();
             if store.claim(&identity, self.settings.heartbeat_ttl)? {
-                let id = String::from_utf8_lossy(&identity.id).into_owned();
+                let id = printable::name(&identity.id);
                 self.events.log(Level::Info, format!("instance {id} started"));
                 self.identity.set(identity);
                 self.pulse.beat(sent);
@@ -168,7 +172,7 @@ impl Heartbeat {
                 Level::Warn,
                 format!(
                     "instance id {} is not free: its last owner lives, or its jobs are not recovered yet",
-                    String::from_utf8_lossy(&identity.id)
+                    printable::name(&identity.id)
                 ),
             );
             candidates.refuse();
@@ -221,8 +225,10 @@ impl Heartbeat {
         }
         let verdict = if declared_dead { "this instance was declared dead; " } else { "" };
         let count = lost.len();
-        let names: Vec<_> = lost.iter().map(|attempt| String::from_utf8_lossy(&attempt.name)).collect();
-        let message = format!("{verdict}{count} running jobs were given to others: {}", names.join(", "));
+        let names: Vec<_> = lost.iter().take(NAMED).map(|attempt| printable::name(&attempt.name)).collect();
+        let more = if count > NAMED { format!(" and {} more", count - NAMED) } else { String::new() };
+        let message =
+            format!("{verdict}{count} running jobs were given to others: {}{more}", names.join(", "));
         self.events.log(Level::Error, message);
         let id = self.identity.get().map(|identity| identity.id.clone()).unwrap_or_default();
         let notice = |attempt: &Attempt| Notice::of_job(Kind::LeaseLost, &id, &attempt.payload);

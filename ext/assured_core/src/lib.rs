@@ -22,6 +22,7 @@ pub mod panics;
 pub mod password;
 pub mod payload;
 pub mod pipeline;
+pub mod printable;
 pub mod pulse;
 pub mod recovery;
 pub mod registry;

@@ -13,6 +13,7 @@ use crate::events::{Events, Kind, Level, Notice, Orphan};
 use crate::inspection::each_batch;
 use crate::obituary::Obituary;
 use crate::payload::{self, Profile};
+use crate::printable;
 use crate::settings::{PushBy, Settings};
 use crate::store::{Death, FORBIDDEN, Requeued, Return, Store};
 use crate::verdict::Sighting;
@@ -205,7 +206,7 @@ impl Recovery {
                     "recovered {} jobs of {} instance {} in {:.3} s",
                     report.recovered,
                     if retired { "retired" } else { "dead" },
-                    String::from_utf8_lossy(id),
+                    printable::name(id),
                     began.elapsed().as_secs_f64()
                 ),
             );
@@ -265,7 +266,7 @@ impl Recovery {
         match revived {
             Ok(_) if recoveries >= limit && !batch.retired => {
                 let times = recoveries.saturating_add(1);
-                let (id, option) = (String::from_utf8_lossy(batch.id), "assured_max_recoveries");
+                let (id, option) = (printable::name(batch.id), "assured_max_recoveries");
                 let why = format!(
                     "{times} instances died, or were taken for dead, while they ran this job, the last one was {id}; \
                      it may be recovered {limit} times (max_recoveries, or {option} of its class)"
@@ -316,7 +317,7 @@ impl Recovery {
     /// An orphan is logged once by each process, not at every look.
     fn looks(&mut self, id: &[u8], name: &[u8], why: &str) -> &mut Looks {
         self.stuck.entry((id.to_vec(), name.to_vec())).or_insert_with(|| {
-            let (name, id) = (String::from_utf8_lossy(name), String::from_utf8_lossy(id));
+            let (name, id) = (printable::name(name), printable::name(id));
             self.events.log(
                 Level::Error,
                 format!("orphan {name} of dead instance {id} cannot be recovered and stays recorded: {why}"),
@@ -394,8 +395,8 @@ impl Recovery {
                 Level::Error,
                 format!(
                     "the payload of orphan {} of dead instance {} is gone from Redis; nothing is left to recover",
-                    String::from_utf8_lossy(name),
-                    String::from_utf8_lossy(id)
+                    printable::name(name),
+                    printable::name(id)
                 ),
             );
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use assured_core::engine::Engine as Core;
 use assured_core::events::{Event, Level, Notice};
 use assured_core::fetch;
+use assured_core::printable;
 use assured_core::recovery::Decision;
 use assured_core::registry::Token;
 use assured_core::store::Return;
@@ -332,7 +333,7 @@ impl Engine {
                     let parts = RArray::try_convert(item)?;
                     let name = bytes(parts.entry(0)?);
                     let second: RString = parts.entry(1)?;
-                    let why = || String::from_utf8_lossy(&bytes(second)).into_owned();
+                    let why = || printable::name(&bytes(second));
                     let third: Value = parts.entry(2)?;
                     Ok(match RString::from_value(third) {
                         Some(payload) => {

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::events::Level;
 use crate::identity::Identity;
 use crate::payload;
+use crate::printable;
 use crate::registry::{Attempt, Mirrored, Token};
 use crate::store::{FORBIDDEN, Requeued, Return, Store};
 
@@ -76,7 +77,7 @@ impl Pipeline {
 
     /// An error where it has to be tried again.
     fn given_back(&self, attempt: &Attempt, outcome: Requeued) -> Result<()> {
-        let name = String::from_utf8_lossy(&attempt.name);
+        let name = printable::name(&attempt.name);
         match outcome {
             Requeued::Yes => {}
             Requeued::Gone => {
@@ -128,7 +129,7 @@ impl Pipeline {
         name: Bytes,
         payload: Bytes,
     ) -> Result<()> {
-        let label = String::from_utf8_lossy(&name).into_owned();
+        let label = printable::name(&name);
         let Some(queue) = payload::queue(&payload) else {
             let message = format!("job {label} was fetched by a round trip that failed, and names no queue");
             self.events.log(Level::Error, message);
