@@ -6,6 +6,7 @@ ENV["BUNDLE_GEMFILE"] ||= File.expand_path("../../Gemfile", __dir__)
 require "bundler/setup"
 require "json"
 require "optparse"
+require "redis"
 require "sidekiq"
 require_relative "../../spec/support/redis_server"
 require_relative "../../spec/support/sidekiq_process"

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "redis"
 require_relative "../../spec/support/redis_server"
 require_relative "chaos_journal"
 require_relative "chaos_process"

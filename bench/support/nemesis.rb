@@ -61,7 +61,7 @@ class Nemesis
     World.new(
       SLOTS.map { |slot| "#{slot}.1" },
       way: @way,
-      own: Faults::ClockStepped::LIBRARY ? { NemesisFaults::CLOCKED => clock } : {},
+      own: Faketime.library ? { NemesisFaults::CLOCKED => clock } : {},
       env: { "ASSURED_JOBS_HEARTBEAT_INTERVAL" => INTERVAL.to_s, "ASSURED_JOBS_HEARTBEAT_TTL" => TTL.to_s,
              "FAULTS_TIMEOUT" => TTL.to_s },
       user: "#{NemesisFaults::USER}:#{PASSWORD}",

@@ -37,7 +37,7 @@ module NemesisFaults
 
   # @return [Array<Kind>]
   def self.kinds(lossy: false)
-    ALL.select { |kind| (lossy || !kind.lossy) && (kind.name != "ClockStepped" || Faults::ClockStepped::LIBRARY) }
+    ALL.select { |kind| (lossy || !kind.lossy) && (kind.name != "ClockStepped" || Faketime.library) }
   end
 
   def self.on_process(name, ends: false, &make)

@@ -5,7 +5,7 @@ require_relative "../support/fault_helpers"
 RSpec.describe "A process whose clock is stepped by an hour", :faults do
   let(:clock) { Tempfile.new("clock").tap { |file| File.write(file.path, "+0\n") } }
 
-  before { skip "libfaketime is not installed" unless Faults::ClockStepped::LIBRARY }
+  before { skip "libfaketime is not installed" unless Faketime.library }
 
   # What the process takes for the time stands in its heartbeat.
   def ahead(world)

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "redis"
 require_relative "one_life"
 require_relative "redis_server"
 require_relative "sidekiq_forks"

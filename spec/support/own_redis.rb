@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "redis"
 require_relative "redis_server"
 
 # For examples that do to Redis what no other example may notice. They set `server` anew where it needs options.

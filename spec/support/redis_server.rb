@@ -1,7 +1,6 @@
 # frozen_string_literal: true
 
 require "fileutils"
-require "redis"
 require "socket"
 require "tmpdir"
 require_relative "wait"
@@ -21,6 +20,9 @@ class RedisServer
       return if launch
     end
     start
+  rescue RuntimeError
+    remove
+    raise
   end
 
   def start

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "../faketime"
 require_relative "../repeater"
 require_relative "fault"
 
@@ -143,12 +144,10 @@ module Faults
   # The wall clock of one process jumps. It runs under libfaketime, which reads the file; its monotonic clock goes on,
   # as it does when an operator or NTP sets the time. No reason for any job to run again.
   class ClockStepped < Fault
-    LIBRARY = Dir["/usr/lib/*/faketime/libfaketimeMT.so.1"].first
-
     # @param file [String]
     # @return [Hash{String => String}] environment of a process whose clock this file sets
     def self.environment(file)
-      { "LD_PRELOAD" => LIBRARY, "FAKETIME_TIMESTAMP_FILE" => file, "FAKETIME_NO_CACHE" => "1",
+      { "LD_PRELOAD" => Faketime.library, "FAKETIME_TIMESTAMP_FILE" => file, "FAKETIME_NO_CACHE" => "1",
         "FAKETIME_DONT_FAKE_MONOTONIC" => "1", "DONT_FAKE_MONOTONIC" => "1" }
     end
 

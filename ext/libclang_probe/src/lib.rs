@@ -1,0 +1,1 @@
+//! Empty. The build script is what this crate is for.
