@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "../support/fault_proxy"
+require_relative "../support/repeater"
 
 RSpec.describe "Recovery by a Sidekiq process" do
   let(:with_middleware) { File.expand_path("../support/app_with_client_middleware.rb", __dir__) }
@@ -22,7 +23,10 @@ RSpec.describe "Recovery by a Sidekiq process" do
   end
 
   it "leaves a 1.x process alone while that one beats" do
-    redis.set(key("instance:1.x-instance"), Time.now.to_f)
+    beats = Repeater.new do
+      redis.set(key("instance:1.x-instance"), Time.now.to_i)
+      0.5
+    end
     seed_orphans("1.x-instance", payloads(%w[a]))
     start_sidekiq
     wait_until("it is known") { registered.include?("1.x-instance") }
@@ -30,6 +34,8 @@ RSpec.describe "Recovery by a Sidekiq process" do
 
     wait_until("a job longer than every TTL is finished") { finished.key?("other") }
     expect(started).not_to have_key("a")
+  ensure
+    beats&.stop
   end
 
   it "marks what it recovers, and leaves the rest of the payload as it is" do

@@ -38,7 +38,7 @@ impl FastDeath {
         self.suspects.next_look().map_or(self.next, |second| second.min(self.next))
     }
 
-    /// Looks, when it is time, and returns those who are dead as far as can be seen; [`Store::condemn`] has the last
+    /// Looks, when it is time, and returns those who are dead as far as can be seen; [`Store::expire_silent`] has the last
     /// word. Of many processes one at a time looks; who has seen something looks a second time in any case.
     ///
     /// # Errors

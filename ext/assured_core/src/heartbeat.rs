@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::Bytes;
 use crate::backoff::Backoff;
+use crate::clock;
 use crate::error::{Error, Remedy, Result};
 use crate::events::{Events, Kind, Level, Notice};
 use crate::fast_death::CHECKS;
@@ -118,7 +119,8 @@ impl Heartbeat {
         // Taken before the beat: what is released meanwhile is missing rightly, and no longer held.
         let attempts = self.registry.mirrored();
         let names: Vec<_> = attempts.iter().map(|attempt| attempt.name.clone()).collect();
-        let sent = Instant::now();
+        let (sent, sent_awake_or_not) = (Instant::now(), clock::awake_or_not());
+        let silent = self.pulse.silent_at(sent_awake_or_not);
         match store.beat(&identity, self.settings.heartbeat_ttl, &names)? {
             Beat::Taken => {
                 // The name was free for somebody else only because all our records had been recovered.
@@ -128,11 +130,12 @@ impl Heartbeat {
                 candidates.refuse();
                 self.claim(store, candidates)
             }
-            Beat::Ours { verdict, records, payloads, unbroken } => {
+            Beat::Ours { verdict, records, payloads, data_lost } => {
                 self.pulse.beat(sent);
-                if !unbroken {
-                    self.pulse.lapse(Instant::now());
-                }
+                self.pulse.heard(sent_awake_or_not);
+                // The others may have had it for dead, whatever they left to tell of it. Not in data that is new.
+                let was_silent = silent > self.settings.heartbeat_ttl && !data_lost;
+                let judged = verdict.is_some() || was_silent;
                 let doubtful: HashSet<_> = attempts
                     .iter()
                     .map(|attempt| attempt.token)
@@ -143,11 +146,13 @@ impl Heartbeat {
                 let missing =
                     attempts.iter().zip(payloads).filter(missing).map(|(attempt, _)| attempt.clone());
                 let (lost, gone): (Vec<_>, Vec<_>) =
-                    missing.partition(|attempt| verdict.is_some() || doubtful.contains(&attempt.token));
+                    missing.partition(|attempt| judged || doubtful.contains(&attempt.token));
                 self.lose(&lost);
+                if judged {
+                    self.registry.doubt(&attempts);
+                }
                 self.tell(store, verdict.is_some());
                 if let Some(verdict) = verdict {
-                    self.registry.doubt(&attempts);
                     store.clear_verdict(&identity.id, &verdict)?;
                 }
                 self.restore(&gone);
@@ -160,12 +165,13 @@ impl Heartbeat {
     fn claim(&self, store: &mut Store, candidates: &mut Candidates) -> Result<()> {
         loop {
             let identity = candidates.current();
-            let sent = Instant::now();
+            let (sent, sent_awake_or_not) = (Instant::now(), clock::awake_or_not());
             if store.claim(&identity, self.settings.heartbeat_ttl)? {
                 let id = printable::name(&identity.id);
                 self.events.log(Level::Info, format!("instance {id} started"));
                 self.identity.set(identity);
                 self.pulse.beat(sent);
+                self.pulse.heard(sent_awake_or_not);
                 return Ok(());
             }
             self.events.log(

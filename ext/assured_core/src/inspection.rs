@@ -1,5 +1,7 @@
 //! What people want to see: who lives, and what the dead left behind.
 
+use std::time::Duration;
+
 use crate::Bytes;
 use crate::error::Result;
 use crate::store::{InstanceStatus, Store};
@@ -19,22 +21,22 @@ pub struct InFlight {
     pub payload: Option<Bytes>,
 }
 
-/// All instances, those of the 1.x gem included.
+/// All instances, those of the 1.x gem included. `ttl` is what a heartbeat lives for.
 ///
 /// # Errors
 /// When Redis fails.
-pub fn instances(store: &mut Store) -> Result<Vec<InstanceStatus>> {
+pub fn instances(store: &mut Store, ttl: Duration) -> Result<Vec<InstanceStatus>> {
     store.adopt_strangers(|| true)?;
-    store.statuses()
+    store.statuses(ttl)
 }
 
-/// All in-flight records, of all instances or only of those without a heartbeat.
+/// All in-flight records, of all instances or only of those that are dead.
 ///
 /// # Errors
 /// When Redis fails.
-pub fn records(store: &mut Store, dead_only: bool) -> Result<Vec<InFlight>> {
+pub fn records(store: &mut Store, ttl: Duration, dead_only: bool) -> Result<Vec<InFlight>> {
     let mut found = Vec::new();
-    for status in instances(store)?.into_iter().filter(|status| !dead_only || status.beat.is_none()) {
+    for status in instances(store, ttl)?.into_iter().filter(|status| !dead_only || status.beat.is_none()) {
         each_batch(store, &status.id, STEP, BUDGET, |_, batch| {
             found.extend(batch.into_iter().map(|(name, payload)| InFlight {
                 instance: status.id.clone(),

@@ -50,9 +50,14 @@ impl Keys {
         self.tracked(b"instances", b"")
     }
 
-    /// Hash id → the connection on which an instance beats: run id of the server, and client id there.
-    pub fn connections(&self) -> Bytes {
-        self.tracked(b"connections", b"")
+    /// Hash id → the last beat of an instance: `lua/beats.lua` says what stands there.
+    pub fn beats(&self) -> Bytes {
+        self.tracked(b"beats", b"")
+    }
+
+    /// String: names the data in this Redis, so that an instance notices when all of it was lost.
+    pub fn epoch(&self) -> Bytes {
+        self.tracked(b"epoch", b"")
     }
 
     /// String with TTL: somebody has looked at the connections just now.

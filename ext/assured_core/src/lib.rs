@@ -6,6 +6,7 @@
 //! crash, another instance's [`sweeper`] reaches a verdict ([`verdict`]) and runs a [`recovery`].
 
 pub mod backoff;
+pub mod clock;
 pub mod connection;
 pub mod engine;
 pub mod error;

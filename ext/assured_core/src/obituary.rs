@@ -1,10 +1,10 @@
 //! What to tell people of dead instances.
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::Bytes;
-use crate::verdict::Sighting;
+use crate::verdict::{Sighting, age};
 
 /// What to tell people of the dead: when they were last heard of, and each death once. An instance with orphans that
 /// cannot be recovered is found dead at every sweep.
@@ -20,18 +20,11 @@ impl Obituary {
         let registered: HashSet<_> = sightings.iter().map(|seen| &seen.id).collect();
         self.beats.retain(|id, _| registered.contains(id));
         self.told.retain(|id| registered.contains(id));
-        for seen in sightings.iter().filter(|seen| seen.alive) {
+        for seen in sightings.iter().filter(|seen| seen.is_alive()) {
             self.told.remove(&seen.id);
-            if let Some(beat) = &seen.beat {
-                self.note_beat(&seen.id, beat);
+            if let Some(beat) = seen.last_beat() {
+                self.beats.insert(seen.id.clone(), beat);
             }
-        }
-    }
-
-    /// Takes in one heartbeat.
-    pub fn note_beat(&mut self, id: &[u8], beat: &[u8]) {
-        if let Some(beat) = std::str::from_utf8(beat).ok().and_then(|beat| beat.parse().ok()) {
-            self.beats.insert(id.to_vec(), beat);
         }
     }
 
@@ -42,8 +35,7 @@ impl Obituary {
 
     /// How long ago its last heartbeat was, where one was seen. By two clocks: the dead instance's and this one's.
     pub fn silent(&self, id: &[u8]) -> Option<Duration> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        self.beats.get(id).and_then(|beat| Duration::try_from_secs_f64((now - beat).max(0.0)).ok())
+        self.beats.get(id).map(|beat| age(*beat))
     }
 }
 
@@ -54,7 +46,7 @@ mod tests {
     #[test]
     fn a_death_is_news_once_in_each_life() {
         let seen = |beat: Option<&str>| {
-            [Sighting { id: b"a".to_vec(), alive: beat.is_some(), beat: beat.map(Into::into) }]
+            [Sighting { id: b"a".to_vec(), heartbeat: beat.map(Into::into), beat: Some(b"expired".to_vec()) }]
         };
         let mut obituary = Obituary::default();
         obituary.look(&seen(Some("1700000000.5")));

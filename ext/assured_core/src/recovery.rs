@@ -164,11 +164,6 @@ impl Recovery {
         self.obituary.look(sightings);
     }
 
-    /// Takes in the last heartbeat of an instance that is to be declared dead before it has expired.
-    pub fn note_beat(&mut self, id: &[u8], beat: &[u8]) {
-        self.obituary.note_beat(id, beat);
-    }
-
     /// Recovers all orphans of `id`. `go_on` is asked between batches; it keeps the lock, and says when to
     /// stop. Ends early, without an error, when the instance beats again.
     pub fn run(

@@ -25,21 +25,21 @@ macro_rules! scripts {
 
 scripts! {
     ADOPT = "adopt";
-    BEAT = "owner" & "connection" & "beat";
-    CLAIM = "connection" & "claim";
-    CONDEMN = "condemn";
+    BEAT = "owner" & "beats" & "beat";
+    CLAIM = "beats" & "claim";
     DELETE_IF = "delete_if";
     DUE = "owner" & "record" & "due";
+    EXPIRE = "beats" & "expire";
     FETCH = "owner" & "drop" & "record" & "fetch";
     FORGET = "forget";
-    KILL = "owner" & "leave_verdict" & "kill";
+    KILL = "owner" & "beats" & "leave_verdict" & "kill";
     LOCK_RENEW = "lock_renew";
     LOCK_TAKE_OVER = "lock_take_over";
     PAYLOADS = "payloads";
     RELEASE = "owner" & "drop" & "release";
     RELEASE_IF_UNCHANGED = "owner" & "release_if_unchanged";
-    REQUEUE = "owner" & "leave_verdict" & "requeue";
-    RETIRE = "owner" & "retire";
+    REQUEUE = "owner" & "beats" & "leave_verdict" & "requeue";
+    RETIRE = "owner" & "beats" & "retire";
     SETTLE = "owner" & "leave_verdict" & "settle";
     TRACK = "owner" & "drop" & "track";
 }

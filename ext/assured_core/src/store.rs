@@ -13,6 +13,7 @@ pub use put_back::{FORBIDDEN, Requeued, Return};
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use redis::{Cmd, FromRedisValue, Value};
@@ -32,6 +33,8 @@ pub struct Store {
     keys: Arc<Keys>,
     tracking: Link,
     queues: Option<Link>,
+    /// What the data in Redis was called at the last heartbeat.
+    epoch: Option<Bytes>,
 }
 
 /// What a heartbeat found out.
@@ -39,14 +42,14 @@ pub struct Store {
 pub enum Beat {
     /// The id is ours and beats.
     Ours {
-        /// Left by whoever recovered from this instance; it stays until [`Store::clear_verdict`].
+        /// There where this instance was declared dead; it stays until [`Store::clear_verdict`].
         verdict: Option<Bytes>,
         /// All records that this instance has in Redis.
         records: HashSet<Bytes>,
         /// For each payload that was asked about, whether it is there.
         payloads: Vec<bool>,
-        /// Whether the last heartbeat was still there.
-        unbroken: bool,
+        /// Whether Redis has lost all data since the last heartbeat of this store.
+        data_lost: bool,
     },
     /// Another process owns the id.
     Taken,
@@ -57,8 +60,8 @@ pub enum Beat {
 pub struct InstanceStatus {
     /// The instance id.
     pub id: Bytes,
-    /// Heartbeat value (unix time, seconds) while it is alive.
-    pub beat: Option<Bytes>,
+    /// When it beat last (unix time, seconds), while it is alive.
+    pub beat: Option<f64>,
     /// How many in-flight records it has.
     pub in_flight: u64,
 }
@@ -78,6 +81,7 @@ impl Store {
             keys: Arc::new(keys),
             tracking: Link::new(&settings.tracking, role),
             queues: settings.queues.as_ref().map(|details| Link::new(details, role)),
+            epoch: None,
         }
     }
 
@@ -104,37 +108,48 @@ impl Store {
             self.keys.jobs(id),
             self.keys.instances(),
             self.keys.verdict(id),
-            self.keys.connections(),
+            self.keys.beats(),
+            self.keys.epoch(),
         ];
         let replies = self.run_named("claim", |connection| {
-            let args = [id.clone(), identity.entry.clone().into(), now(), millis(ttl), connection];
-            vec![scripts::CLAIM.call(&keys, &args)]
+            vec![scripts::CLAIM.call(&keys, &beat_args(identity, ttl, connection))]
         })?;
-        self.next("claim", &mut replies.into_iter())
+        let epoch: Option<Bytes> = self.next("claim", &mut replies.into_iter())?;
+        let claimed = epoch.is_some();
+        self.epoch = epoch.or(self.epoch.take());
+        Ok(claimed)
     }
 
     /// Sends a heartbeat, and in the same breath looks at the records: all names, and whether the payloads
     /// of `names` are there.
     pub fn beat(&mut self, identity: &Identity, ttl: Duration, names: &[Bytes]) -> Result<Beat> {
         let id = &identity.id;
-        let keys =
-            [self.keys.instance(id), self.keys.instances(), self.keys.verdict(id), self.keys.connections()];
+        let keys = [
+            self.keys.instance(id),
+            self.keys.instances(),
+            self.keys.verdict(id),
+            self.keys.beats(),
+            self.keys.epoch(),
+        ];
         let records = self.keys.jobs(id);
         let payloads: Vec<_> = names.iter().map(|name| self.keys.job(name)).collect();
+        let known = self.epoch.clone().unwrap_or_default();
         let replies = self.run_named("beat", |connection| {
-            let args = [id.clone(), identity.entry.clone().into(), now(), millis(ttl), connection];
+            let args =
+                [beat_args(identity, ttl, connection).as_slice(), std::slice::from_ref(&known)].concat();
             let mut cmds = vec![scripts::BEAT.call(&keys, &args), cmd("SMEMBERS", [&records])];
             cmds.extend(payloads.iter().map(|payload| cmd("EXISTS", [payload])));
             cmds
         })?;
         let mut replies = replies.into_iter();
-        let (taken, verdict, unbroken): (bool, Option<Bytes>, bool) = self.next("beat", &mut replies)?;
+        let (taken, verdict, epoch): (bool, Option<Bytes>, Bytes) = self.next("beat", &mut replies)?;
         if taken {
             return Ok(Beat::Taken);
         }
         let records = self.next("beat", &mut replies)?;
         let payloads = replies.map(|reply| parse("beat", reply)).collect::<Result<_>>()?;
-        Ok(Beat::Ours { verdict, records, payloads, unbroken })
+        let data_lost = self.epoch.replace(epoch).is_some_and(|known| Some(&known) != self.epoch.as_ref());
+        Ok(Beat::Ours { verdict, records, payloads, data_lost })
     }
 
     /// Deletes a verdict that this instance has acted on.
@@ -163,14 +178,37 @@ impl Store {
     /// Looks at all registered instances.
     pub fn look(&mut self) -> Result<Vec<Sighting>> {
         let ids: Vec<Bytes> = self.one("look", cmd("HKEYS", [&self.keys.instances()]))?;
-        let cmds: Vec<_> = ids.iter().map(|id| cmd("GET", [&self.keys.instance(id)])).collect();
+        let cmds: Vec<_> = ids.iter().flat_map(|id| self.look_at(id)).collect();
         let mut replies = self.tracking.run("look", &cmds)?.into_iter();
         ids.into_iter()
             .map(|id| {
-                let beat: Option<Bytes> = self.next("look", &mut replies)?;
-                Ok(Sighting { id, alive: beat.is_some(), beat })
+                let beat = self.next("look", &mut replies)?;
+                Ok(Sighting { id, beat, heartbeat: self.next("look", &mut replies)? })
             })
             .collect()
+    }
+
+    /// What shows whether an instance lives: its last beat and its heartbeat.
+    fn look_at(&self, id: &[u8]) -> [Cmd; 2] {
+        let mut beat = cmd("HGET", [&self.keys.beats()]);
+        beat.arg(id);
+        [beat, cmd("GET", [&self.keys.instance(id)])]
+    }
+
+    /// The verdict on an instance, as it was seen; false where it has beaten since. From here on it is dead to everybody.
+    pub fn expire(&mut self, seen: &Sighting) -> Result<bool> {
+        let none = Bytes::new();
+        self.expire_unless(
+            &seen.id,
+            seen.beat.as_ref().unwrap_or(&none),
+            seen.heartbeat.as_ref().or(Some(&none)),
+        )
+    }
+
+    fn expire_unless(&mut self, id: &[u8], beat: &[u8], heartbeat: Option<&Bytes>) -> Result<bool> {
+        let keys = [self.keys.instance(id), self.keys.beats(), self.keys.instances()];
+        let args = [id, beat].into_iter().chain(heartbeat.map(Bytes::as_slice));
+        self.one("give a verdict", scripts::EXPIRE.call(&keys, &args.collect::<Vec<_>>()))
     }
 
     /// Registers instances that have a heartbeat or records but no registry entry: those of the 1.x gem. It
@@ -239,7 +277,7 @@ impl Store {
             self.keys.instance(id),
             self.keys.jobs(id),
             self.keys.instances(),
-            self.keys.connections(),
+            self.keys.beats(),
             self.keys.stats(),
         ];
         let left: i64 = self.one("retire", scripts::RETIRE.call(&keys, &[id, entry.as_bytes()]))?;
@@ -280,17 +318,15 @@ impl Store {
     }
 
     /// All registered instances, for people to look at.
-    pub fn statuses(&mut self) -> Result<Vec<InstanceStatus>> {
-        let ids: Vec<Bytes> = self.one("look", cmd("HKEYS", [&self.keys.instances()]))?;
-        let cmds: Vec<_> = ids
-            .iter()
-            .flat_map(|id| [cmd("GET", [&self.keys.instance(id)]), cmd("SCARD", [&self.keys.jobs(id)])])
-            .collect();
+    pub fn statuses(&mut self, ttl: Duration) -> Result<Vec<InstanceStatus>> {
+        let sightings = self.look()?;
+        let cmds: Vec<_> = sightings.iter().map(|seen| cmd("SCARD", [&self.keys.jobs(&seen.id)])).collect();
         let mut replies = self.tracking.run("look", &cmds)?.into_iter();
-        ids.into_iter()
-            .map(|id| {
-                let beat = self.next("look", &mut replies)?;
-                Ok(InstanceStatus { id, beat, in_flight: self.next("look", &mut replies)? })
+        sightings
+            .into_iter()
+            .map(|seen| {
+                let beat = if seen.is_silent(ttl) { None } else { seen.last_beat() };
+                Ok(InstanceStatus { id: seen.id, beat, in_flight: self.next("look", &mut replies)? })
             })
             .collect()
     }
@@ -343,7 +379,19 @@ fn millis(duration: Duration) -> Bytes {
     duration.as_millis().max(1).to_string().into_bytes()
 }
 
-/// Unix time in seconds, as the 1.x gem writes it. For people: no decision rests on it.
+/// What `lua/claim.lua` and `lua/beat.lua` are told of a beat that goes through `connection`.
+fn beat_args(identity: &Identity, ttl: Duration, connection: Bytes) -> [Bytes; 6] {
+    // Counts all beats of this process: whatever server, proxy or clock stands between, a later one has a higher number.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+    let time = now();
+    let beat = [number.to_string().into_bytes(), time.clone(), connection];
+    let beat = beat.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(&b' ');
+    let name = format!("{:032x}", fastrand::u128(..));
+    [identity.id.clone(), identity.entry.clone().into(), time, millis(ttl), beat, name.into()]
+}
+
+/// Unix time in seconds, as the 1.x gem writes it.
 fn now() -> Bytes {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{:.6}", now.as_secs_f64()).into_bytes()

@@ -17,7 +17,7 @@ use crate::recovery::{Push, Recovery, Report};
 use crate::settings::Settings;
 use crate::store::Store;
 use crate::threads::Alarm;
-use crate::verdict::{Sighting, Suspects};
+use crate::verdict::{Judge, Sighting, Watch};
 use crate::waiter::Waiter;
 
 /// Answer to somebody who asked for a sweep.
@@ -63,8 +63,8 @@ impl Drop for Asker {
 
 /// How a sweep chooses the dead.
 enum Looks {
-    /// Two looks, and the judge's own pulse.
-    Two(Suspects<Bytes>),
+    /// Two looks or more, and the judge's own pulse.
+    Two(Watch),
     /// One look: a person asked.
     One,
 }
@@ -82,7 +82,7 @@ impl Sweeper {
         let interval = self.settings.heartbeat_interval;
         // Two thirds of an interval between looks and one third between the first and the second: together
         // the one interval after the TTL in which a crash is noticed.
-        let mut looks = Looks::Two(Suspects::new(interval / 3));
+        let mut looks = Looks::Two(Watch::new(self.settings.heartbeat_ttl, interval / 3));
         let mut backoff = Backoff::new((interval / 3).min(Duration::from_secs(5)));
         let mut strangers_seen = false;
         let mut regular = Instant::now();
@@ -155,44 +155,53 @@ impl Sweeper {
         let own = self.identity.get().map(|identity| identity.id.clone());
         let mut sightings = store.look()?;
         let now = Instant::now();
-        if sightings.iter().any(|seen| Some(&seen.id) == own.as_ref() && !seen.alive) {
-            self.pulse.lapse(now);
-        }
         sightings.retain(|seen| Some(&seen.id) != own.as_ref());
         recovery.note(&sightings);
-        let dead = match looks {
-            Looks::One => sightings.iter().filter(|seen| !seen.alive).map(|seen| seen.id.clone()).collect(),
-            Looks::Two(suspects) => {
-                let silent: Vec<_> =
-                    sightings.iter().filter(|seen| !seen.alive).map(|seen| seen.id.clone()).collect();
-                suspects.look(&silent, self.pulse.may_judge_since(now), now)
+        let silent = match looks {
+            Looks::One => {
+                let ttl = self.settings.heartbeat_ttl;
+                sightings.iter().filter(|seen| seen.is_silent(ttl)).cloned().collect()
+            }
+            Looks::Two(watch) => {
+                let judge = Judge {
+                    steady_since: self.pulse.steady_since(now),
+                    may_judge_since: self.pulse.may_judge_since(now),
+                };
+                watch.look(&sightings, judge, now)
             }
         };
+        let mut dead = Vec::new();
+        for seen in silent {
+            if store.expire(&seen)? {
+                dead.push(seen.id);
+            }
+        }
         let outcome = self.recover_from(store, recovery, &sightings, &dead);
-        if let Looks::Two(suspects) = looks
+        if let Looks::Two(watch) = looks
             && !matches!(outcome, Ok(None))
         {
-            dead.iter().for_each(|id| suspects.acquit(id));
+            dead.iter().for_each(|id| watch.forget(id));
         }
         outcome.map(Option::unwrap_or_default)
     }
 
-    /// Gives the verdict on instances whose connection is closed. From then on they have no heartbeat, so that the
-    /// regular sweeps see to what is left undone here.
+    /// Gives the verdict on instances whose connection is closed. It is everybody's, so that the regular sweeps see to
+    /// what is left undone here.
     fn sweep_fast(&self, store: &mut Store, recovery: &mut Recovery, fast: &mut FastDeath) -> Result<()> {
         let Some(own) = self.identity.get() else { return Ok(()) };
         let mut dead = Vec::new();
-        for silence in fast.look(store, &own.id, &self.pulse)? {
-            recovery.note_beat(&silence.id, &silence.beat);
-            if store.condemn(&silence)? {
+        let silent = fast.look(store, &own.id, &self.pulse)?;
+        if silent.is_empty() {
+            return Ok(());
+        }
+        let sightings = store.look()?;
+        recovery.note(&sightings);
+        for silence in silent {
+            if store.expire_silent(&silence)? {
                 self.events.log(Level::Warn, fast.describe(&silence));
                 dead.push(silence.id);
             }
         }
-        if dead.is_empty() {
-            return Ok(());
-        }
-        let sightings = store.look()?;
         self.recover_from(store, recovery, &sightings, &dead).map(drop)
     }
 
@@ -209,7 +218,7 @@ impl Sweeper {
         }
         let own = self.identity.get();
         let lock = Lock::new(&self.settings, own.as_ref().map(|identity| identity.id.as_slice()));
-        if !lock.take(store, sightings)? {
+        if !lock.take(store, sightings, dead)? {
             self.events.log(Level::Debug, "another instance sweeps already");
             return Ok(None);
         }
@@ -255,13 +264,10 @@ impl Sweeper {
 }
 
 fn next_look(looks: &Looks, interval: Duration) -> Instant {
-    let regular = Instant::now() + jittered(interval * 2 / 3);
-    // A verdict that could not be carried out, because another instance held the lock, lies in the past.
-    let soonest = Instant::now() + interval / 3;
+    let now = Instant::now();
+    let regular = now + jittered(interval * 2 / 3);
     match looks {
-        Looks::Two(suspects) => {
-            suspects.next_look().map_or(regular, |second| second.max(soonest).min(regular))
-        }
+        Looks::Two(watch) => watch.next_look(now).map_or(regular, |second| second.min(regular)),
         Looks::One => regular,
     }
 }
@@ -284,12 +290,13 @@ impl Lock {
         Self { token, ttl }
     }
 
-    fn take(&self, store: &mut Store, sightings: &[Sighting]) -> Result<bool> {
+    fn take(&self, store: &mut Store, sightings: &[Sighting], dead: &[Bytes]) -> Result<bool> {
         match store.lock(&self.token, self.ttl)? {
             None => Ok(true),
             Some(holder) if holder == self.token => Ok(true),
             Some(holder) => {
-                Ok(is_dead(&holder, sightings) && store.take_over_lock(&holder, &self.token, self.ttl)?)
+                Ok(is_dead(&holder, sightings, dead)
+                    && store.take_over_lock(&holder, &self.token, self.ttl)?)
             }
         }
     }
@@ -304,11 +311,11 @@ impl Lock {
 }
 
 /// Whether the holder of the lock is known to be dead. The 1.x gem's token is the bare instance id.
-fn is_dead(holder: &[u8], sightings: &[Sighting]) -> bool {
+fn is_dead(holder: &[u8], sightings: &[Sighting], dead: &[Bytes]) -> bool {
     let space = holder.iter().position(|byte| *byte == b' ');
     let owner = &holder[space.map_or(0, |at| at + 1)..];
     match sightings.iter().find(|seen| seen.id == owner) {
-        Some(seen) => !seen.alive,
+        Some(seen) => !seen.is_alive() || dead.contains(&seen.id),
         // It left the registry in the middle of a sweep. A 1.x instance may not be in there yet.
         None => space.is_some() && !owner.is_empty(),
     }
@@ -320,14 +327,21 @@ mod tests {
 
     #[test]
     fn the_lock_of_a_dead_or_departed_holder_may_be_taken() {
-        let seen = |id: &[u8], alive| Sighting { id: id.to_vec(), alive, beat: None };
-        let sightings = [seen(b"live 1", true), seen(b"dead", false), seen(b"old", true)];
-        assert!(!is_dead(b"n live 1", &sightings));
-        assert!(is_dead(b"n dead", &sightings));
-        assert!(is_dead(b"n departed", &sightings));
-        assert!(!is_dead(b"n ", &sightings), "a visitor's lock must expire");
-        assert!(is_dead(b"dead", &sightings), "a 1.x holder");
-        assert!(!is_dead(b"old", &sightings), "a 1.x holder");
-        assert!(!is_dead(b"unknown", &sightings), "a 1.x holder that may live");
+        let seen = |id: &[u8], alive: bool| Sighting {
+            id: id.to_vec(),
+            heartbeat: alive.then(|| b"17".to_vec()),
+            beat: None,
+        };
+        let sightings =
+            [seen(b"live 1", true), seen(b"dead", false), seen(b"judged", true), seen(b"old", true)];
+        let is_dead = |holder: &[u8]| is_dead(holder, &sightings, &[b"judged".to_vec()]);
+        assert!(!is_dead(b"n live 1"));
+        assert!(is_dead(b"n dead"));
+        assert!(is_dead(b"n judged"));
+        assert!(is_dead(b"n departed"));
+        assert!(!is_dead(b"n "), "a visitor's lock must expire");
+        assert!(is_dead(b"dead"), "a 1.x holder");
+        assert!(!is_dead(b"old"), "a 1.x holder");
+        assert!(!is_dead(b"unknown"), "a 1.x holder that may live");
     }
 }

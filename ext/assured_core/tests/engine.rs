@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use assured_core::engine::Engine;
 use assured_core::events::{Event, Kind, Notice, Orphan};
@@ -321,6 +321,62 @@ fn orphans_come_back_within_the_promised_time() {
     assert_eq!(jids, BTreeSet::from(["j1".into(), "j2".into()]));
     redis.until(|redis| !redis.run::<bool>(&["HEXISTS", "ns:instances", "dead"]));
     logs(&engine, "recovered 2 jobs of dead instance dead");
+}
+
+/// The server's clock was set back, or somebody took the lifetime away.
+#[test]
+fn an_instance_whose_heartbeat_does_not_expire_is_found_in_time() {
+    let mut redis = Redis::shared();
+    let settings = named(&redis, "a");
+    let promised = settings.heartbeat_ttl + settings.heartbeat_interval;
+    let engine = start(settings);
+    dead(&mut redis, &["j"]);
+    let began = Instant::now();
+    redis.run::<()>(&["SET", "ns:instance:dead", "1", "PX", "3600000"]);
+    redis.run::<()>(&["HSET", "ns:beats", "dead", "1 1700000000.5"]);
+    redis.until(|redis| redis.queued("q") == 1);
+    let took = began.elapsed();
+    // The rest is for a busy machine.
+    assert!(took < promised + Duration::from_millis(1800), "{took:?}");
+    redis.until(|redis| !redis.run::<bool>(&["HEXISTS", "ns:instances", "dead"]));
+    assert_eq!(redis.run::<i64>(&["EXISTS", "ns:instance:dead"]), 0);
+    drop(engine);
+}
+
+/// The server's clock was set forward, or a Redis that is full evicts whatever expires.
+#[test]
+fn an_instance_whose_heartbeat_is_gone_lives_while_it_beats() {
+    for instance_of_1x in [false, true] {
+        let mut redis = Redis::shared();
+        let settings = Settings { heartbeat_ttl: Duration::from_secs(2), ..named(&redis, "a") };
+        let (ttl, interval) = (settings.heartbeat_ttl, settings.heartbeat_interval);
+        redis.run::<()>(&["SET", "ns:instance:dead", &unix_time().to_string()]);
+        dead(&mut redis, &["j"]);
+        let _judge = start(settings);
+        let until = Instant::now() + 3 * (ttl + interval);
+        for number in 1.. {
+            if instance_of_1x {
+                redis.run::<()>(&["SET", "ns:instance:dead", &unix_time().to_string()]);
+            } else {
+                redis.run::<()>(&["HSET", "ns:beats", "dead", &format!("{number} {}", unix_time())]);
+            }
+            std::thread::sleep(interval);
+            redis.run::<()>(&["DEL", "ns:instance:dead"]);
+            std::thread::sleep(interval);
+            assert_eq!(redis.queued("q"), 0, "it was declared dead, 1.x: {instance_of_1x}");
+            if Instant::now() > until {
+                break;
+            }
+        }
+        let died = Instant::now();
+        redis.until(|redis| redis.queued("q") == 1);
+        assert!(died.elapsed() < ttl + interval + Duration::from_millis(1800), "{:?}", died.elapsed());
+    }
+}
+
+fn unix_time() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    now.as_secs_f64()
 }
 
 #[test]
@@ -780,8 +836,7 @@ fn beats(redis: &mut Redis, id: &str, times: usize) {
 /// Declares `a` dead, as a judge on the far side of a broken network would, and requeues `j`.
 fn declare_dead(redis: &mut Redis, store: &mut Store) {
     eventually("a beat does not come between the two commands", || {
-        redis.run::<()>(&["DEL", "ns:instance:a"]);
-        store.requeue(b"a", b"judge", &[to_queue("j", "{}")]).unwrap().is_some()
+        redis.declare_dead("a") && store.requeue(b"a", b"judge", &[to_queue("j", "{}")]).unwrap().is_some()
     });
     assert_eq!(redis.queued("q"), 1);
 }

@@ -424,8 +424,8 @@ fn a_verdict_is_also_about_a_job_whose_fetch_is_on_its_way() {
     redis.until(|redis| redis.run(&["EXISTS", "ns:job:j"]));
     let mut judge = redis.store();
     redis.until(|redis| {
-        redis.run::<()>(&["DEL", "ns:instance:a"]);
-        judge.requeue(b"a", b"judge", &[to_queue("j", &assured("j"))]).unwrap().is_some()
+        redis.declare_dead("a")
+            && judge.requeue(b"a", b"judge", &[to_queue("j", &assured("j"))]).unwrap().is_some()
     });
     redis.until(|redis| !redis.run::<bool>(&["EXISTS", "ns:verdict:a"]));
     proxy.let_go();

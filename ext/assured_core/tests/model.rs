@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assured_core::identity::Identity;
 use assured_core::registry::{Mirrored, Registry, Token};
-use assured_core::store::{Record, Return};
+use assured_core::store::{Beat, Record, Return};
 use proptest::prelude::*;
 use support::{Real, Space, expiring, hash, list, set, space, text, try_sequences};
 
@@ -180,7 +180,7 @@ impl World {
 
     fn requeue(&mut self, real: &mut Real, instance: usize) {
         let id = identity(instance).id;
-        real.redis.run::<()>(&["DEL", &format!("ns:instance:i{instance}")]);
+        real.redis.mark_dead(&format!("i{instance}"));
         self.beating.remove(&instance);
         let held = self.attempts.iter_mut().filter(|a| a.instance == instance && a.recorded);
         let mut returns = Vec::new();
@@ -204,8 +204,9 @@ impl World {
 
     fn beat(&mut self, real: &mut Real, instance: usize) {
         let identity = identity(instance);
-        real.store.beat(&identity, TTL, &[]).unwrap();
-        real.store.clear_verdict(&identity.id, b"judge").unwrap();
+        if let Beat::Ours { verdict: Some(verdict), .. } = real.store.beat(&identity, TTL, &[]).unwrap() {
+            real.store.clear_verdict(&identity.id, &verdict).unwrap();
+        }
         self.beating.insert(instance);
         self.judged.remove(&instance);
     }

@@ -115,7 +115,7 @@ impl support::World for World {
                 }
             }
             Step::Expire { id } => {
-                redis.run::<()>(&["DEL", &format!("ns:instance:i{id}")]);
+                redis.mark_dead(&format!("i{id}"));
                 self.beating.remove(&id);
             }
             Step::Bury { id } => {

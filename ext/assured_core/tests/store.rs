@@ -90,28 +90,74 @@ fn the_heartbeat_lives_for_its_ttl() {
 
 /// Beats as `a` and asks about no payload.
 fn beat(store: &mut Store) -> Beat {
-    sent(store.beat(&identity("a"), TTL, &[]).unwrap())
+    store.beat(&identity("a"), TTL, &[]).unwrap()
 }
 
-/// Whether the last heartbeat was still there has a test of its own.
-fn sent(beat: Beat) -> Beat {
-    match beat {
-        Beat::Ours { verdict, records, payloads, .. } => {
-            Beat::Ours { verdict, records, payloads, unbroken: true }
-        }
-        Beat::Taken => Beat::Taken,
+#[test]
+fn beat_tells_when_redis_has_lost_its_data() {
+    let (mut redis, mut store) = seeded(&space([]));
+    assert!(store.claim(&identity("a"), TTL).unwrap());
+    let mut lost = || matches!(beat(&mut store), Beat::Ours { verdict: None, data_lost: true, .. });
+    assert!(!lost());
+    redis.run::<()>(&["FLUSHDB"]);
+    redis.store().claim(&identity("b"), TTL).unwrap();
+    assert!(lost(), "whoever came back first");
+    assert!(!lost(), "once");
+}
+
+/// Whatever became of what was left to tell of it, and however long ago that was.
+#[test]
+fn beat_tells_of_a_verdict_that_has_fallen() {
+    for left in [false, true] {
+        let (mut redis, mut store) = seeded(&space([]));
+        assert!(store.claim(&identity("a"), TTL).unwrap());
+        let judged = |redis: &mut Redis, store: &mut Store| {
+            let judge = &mut redis.store();
+            let seen = judge.look().unwrap().remove(0);
+            assert!(judge.expire(&seen).unwrap());
+            if left {
+                assert_eq!(judge.bury(b"a").unwrap(), 0);
+            }
+            matches!(beat(store), Beat::Ours { verdict: Some(_), data_lost: false, .. })
+        };
+        assert!(judged(&mut redis, &mut store), "it has left the registry: {left}");
+        assert!(matches!(beat(&mut store), Beat::Ours { verdict: Some(_), .. }), "until it is cleared");
     }
 }
 
 #[test]
-fn beat_tells_whether_the_last_one_was_still_there() {
-    let (mut redis, mut store) = seeded(&registered());
-    let mut unbroken =
-        || matches!(store.beat(&identity("a"), TTL, &[]), Ok(Beat::Ours { unbroken: true, .. }));
-    unbroken();
-    assert!(unbroken());
+fn a_verdict_falls_on_what_was_seen_and_takes_all_signs_of_life_away() {
+    let (mut redis, mut store) = seeded(&space([]));
+    let mut judge = redis.store();
+    assert!(store.claim(&identity("a"), TTL).unwrap());
+    let seen = judge.look().unwrap().remove(0);
+    beat(&mut store);
+    assert!(!judge.expire(&seen).unwrap(), "it has beaten since");
     redis.run::<()>(&["DEL", "ns:instance:a"]);
-    assert!(!unbroken());
+    assert!(!judge.expire(&seen).unwrap(), "its heartbeat was evicted, its last beat tells");
+    let seen = judge.look().unwrap().remove(0);
+    assert!(judge.expire(&seen).unwrap());
+    assert!(!judge.expire(&seen).unwrap(), "one judge says it");
+    let seen = judge.look().unwrap().remove(0);
+    assert!(!seen.is_alive() && seen.is_silent(TTL), "{seen:?}");
+    assert!(judge.expire(&seen).unwrap(), "who finds it so goes on with it");
+    beat(&mut store);
+    assert!(judge.look().unwrap()[0].is_alive());
+    assert!(!judge.expire(&seen).unwrap(), "it lives again");
+    redis.run::<()>(&["HDEL", "ns:beats", "a"]);
+    assert!(!judge.expire(&seen).unwrap(), "its heartbeat tells, as that of the 1.x gem");
+}
+
+#[test]
+fn a_heartbeat_that_is_gone_says_nothing_while_the_last_beat_is_young() {
+    let (mut redis, mut store) = seeded(&space([]));
+    assert!(store.claim(&identity("a"), TTL).unwrap());
+    redis.run::<()>(&["DEL", "ns:instance:a"]);
+    let seen = redis.store().look().unwrap().remove(0);
+    assert!(!seen.is_silent(TTL) && seen.is_silent(Duration::ZERO), "{seen:?}");
+    assert_eq!(redis.store().requeue(b"a", b"judge", &[to_queue("j", "{}")]).unwrap(), None);
+    redis.run::<()>(&["HDEL", "ns:beats", "a"]);
+    assert!(redis.store().look().unwrap()[0].is_silent(TTL), "nothing is known of it");
 }
 
 fn ours(verdict: Option<&str>, records: &[&str], payloads: &[bool]) -> Beat {
@@ -119,7 +165,7 @@ fn ours(verdict: Option<&str>, records: &[&str], payloads: &[bool]) -> Beat {
         verdict: verdict.map(Bytes::from),
         records: names(records).into_iter().collect(),
         payloads: payloads.to_vec(),
-        unbroken: true,
+        data_lost: false,
     }
 }
 
@@ -147,7 +193,7 @@ fn beat_tells_of_records_and_payloads() {
     );
     let asked = names(&["both", "claim", "payload", "none"]);
     assert_eq!(
-        sent(store.beat(&identity("a"), TTL, &asked).unwrap()),
+        store.beat(&identity("a"), TTL, &asked).unwrap(),
         ours(None, &["both", "claim"], &[true, false, true, false])
     );
 }
@@ -519,7 +565,7 @@ fn a_namespace_with_glob_characters_adopts_its_own_only() {
     settings.namespace = "n[a-z]*".into();
     let mut store = Store::new(&settings, "test");
     store.adopt_strangers(|| true).unwrap();
-    let ids: Vec<_> = store.statuses().unwrap().into_iter().map(|s| s.id).collect();
+    let ids: Vec<_> = store.statuses(TTL).unwrap().into_iter().map(|s| s.id).collect();
     assert_eq!(ids, names(&["mine"]));
 }
 
@@ -551,13 +597,13 @@ fn statuses_and_looks_tell_the_living_from_the_dead() {
         ("ns:instance:a", expiring("17.5")),
         ("ns:jobs:a", set(&["j1", "j2"])),
     ]));
-    let mut statuses = store.statuses().unwrap();
+    let mut statuses = store.statuses(TTL).unwrap();
     statuses.sort_by(|x, y| x.id.cmp(&y.id));
-    let seen: Vec<_> = statuses.iter().map(|s| (s.id.as_slice(), s.beat.as_deref(), s.in_flight)).collect();
-    assert_eq!(seen, [(b"a".as_slice(), Some(b"17.5".as_slice()), 2), (b"b:1", None, 0)]);
+    let seen: Vec<_> = statuses.iter().map(|s| (s.id.as_slice(), s.beat, s.in_flight)).collect();
+    assert_eq!(seen, [(b"a".as_slice(), Some(17.5), 2), (b"b:1", None, 0)]);
     let mut sightings = store.look().unwrap();
     sightings.sort_by(|x, y| x.id.cmp(&y.id));
-    assert_eq!(sightings.iter().map(|s| s.alive).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(sightings.iter().map(|s| s.is_alive()).collect::<Vec<_>>(), [true, false]);
 }
 
 fn death(name: &str, payload: &str, keep: bool) -> Death {

@@ -12,19 +12,20 @@ use crate::gvl::{Wait, wait};
 use crate::settings::settings;
 use crate::strings::text;
 
-/// `Native.instances(settings) → [[id, beat or nil, in_flight], …]`; beat is the heartbeat's value.
+/// `Native.instances(settings) → [[id, beat or nil, in_flight], …]`; beat is unix time.
 pub fn instances(ruby: &Ruby, hash: RHash) -> Result<RArray, Error> {
-    let found = visit(ruby, hash, inspection::instances)?;
+    let found = visit(ruby, hash, |store, settings| inspection::instances(store, settings.heartbeat_ttl))?;
     let array = ruby.ary_new_capa(found.len());
     for InstanceStatus { id, beat, in_flight } in found {
-        array.push((text(ruby, &id), beat.map(|beat| text(ruby, &beat)), in_flight))?;
+        array.push((text(ruby, &id), beat, in_flight))?;
     }
     Ok(array)
 }
 
 /// `Native.records(settings, dead_only) → [[instance id, record name, payload or nil], …]`
 pub fn records(ruby: &Ruby, hash: RHash, dead_only: bool) -> Result<RArray, Error> {
-    let found = visit(ruby, hash, |store| inspection::records(store, dead_only))?;
+    let found =
+        visit(ruby, hash, |store, settings| inspection::records(store, settings.heartbeat_ttl, dead_only))?;
     let array = ruby.ary_new_capa(found.len());
     for InFlight { instance, name, payload } in found {
         array.push((
@@ -38,7 +39,7 @@ pub fn records(ruby: &Ruby, hash: RHash, dead_only: bool) -> Result<RArray, Erro
 
 /// `Native.stats(settings) → {counter => Integer}`
 pub fn stats(ruby: &Ruby, hash: RHash) -> Result<RHash, Error> {
-    let found = visit(ruby, hash, Store::stats)?;
+    let found = visit(ruby, hash, |store, _| store.stats())?;
     let counters = ruby.hash_new();
     for (name, count) in found {
         counters.aset(text(ruby, &name), count)?;
@@ -48,22 +49,26 @@ pub fn stats(ruby: &Ruby, hash: RHash) -> Result<RHash, Error> {
 
 /// `Native.count(settings, counter, by) → nil`
 pub fn count(ruby: &Ruby, hash: RHash, counter: String, by: u64) -> Result<(), Error> {
-    visit(ruby, hash, |store| store.count(&counter, by))
+    visit(ruby, hash, |store, _| store.count(&counter, by))
 }
 
 /// `Native.pop_death(settings) → String or nil`: the payload of a dead job whose handlers have not begun.
 pub fn pop_death(ruby: &Ruby, hash: RHash) -> Result<Option<RString>, Error> {
-    let payload = visit(ruby, hash, Store::pop_death)?;
+    let payload = visit(ruby, hash, |store, _| store.pop_death())?;
     Ok(payload.map(|payload| text(ruby, &payload)))
 }
 
-fn visit<T>(ruby: &Ruby, hash: RHash, look: impl Fn(&mut Store) -> CoreResult<T>) -> Result<T, Error> {
+fn visit<T>(
+    ruby: &Ruby,
+    hash: RHash,
+    look: impl Fn(&mut Store, &Settings) -> CoreResult<T>,
+) -> Result<T, Error> {
     guarded(ruby, || {
         let settings: Settings = settings(ruby, hash)?;
         // Asked a moment ago; nobody answers questions here.
         settings.passwords.close();
         // Bounded by the timeouts of the connection, so it needs no interrupt.
-        wait(ruby, || Wait::Over(look(&mut Store::new(&settings, "visit"))), || {})?
+        wait(ruby, || Wait::Over(look(&mut Store::new(&settings, "visit"), &settings)), || {})?
             .map_err(|cause| error(ruby, "ConnectionError", cause.to_string()))
     })
 }

@@ -7,22 +7,24 @@
 -- KEYS[4]     dead            sorted set   Sidekiq's Dead set: payloads by unix time (seconds)
 -- KEYS[5]     stats           hash         counters
 -- KEYS[6]     deaths          list         payloads for whoever runs death handlers
--- KEYS[i+6]   job:<name>      string       payload  (i = 1..n)
+-- KEYS[7]     beats           hash         last beats
+-- KEYS[i+7]   job:<name>      string       payload  (i = 1..n)
 -- ARGV[1]     verdict value
 -- ARGV[2]     lifetime of the verdict (milliseconds)
 -- ARGV[3]     now (unix time, seconds)
 -- ARGV[4]     what died before this leaves the Dead set (unix time, seconds)
 -- ARGV[5]     how many jobs the Dead set keeps
--- ARGV[4i+2]  name
--- ARGV[4i+3]  payload
--- ARGV[4i+4]  1 to keep it in the Dead set, else 0
--- ARGV[4i+5]  1 to have death handlers run, else 0
+-- ARGV[6]     id
+-- ARGV[4i+3]  name
+-- ARGV[4i+4]  payload
+-- ARGV[4i+5]  1 to keep it in the Dead set, else 0
+-- ARGV[4i+6]  1 to have death handlers run, else 0
 -- Returns     n times 1 (dead), 0 (no longer recorded here) or 2 (the Dead set or the list is none, stays recorded);
---             false when the instance beats
+--             false when the instance has beaten since the verdict
 local jobs, heartbeat, verdict, dead, stats, deaths = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local by, verdict_ttl, now, oldest, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
 
-if redis.call('EXISTS', heartbeat) == 1 then
+if is_alive(heartbeat, KEYS[7], ARGV[6]) then
   return false
 end
 
@@ -32,8 +34,8 @@ local kinds = {dead = redis.call('TYPE', dead).ok, deaths = redis.call('TYPE', d
 local usable = (kinds.dead == 'none' or kinds.dead == 'zset') and (kinds.deaths == 'none' or kinds.deaths == 'list')
 
 local reply, killed = {}, 0
-for i = 1, #KEYS - 6 do
-  local name, payload, keep, notify = unpack(ARGV, 4 * i + 2, 4 * i + 5)
+for i = 1, #KEYS - 7 do
+  local name, payload, keep, notify = unpack(ARGV, 4 * i + 3, 4 * i + 6)
   reply[i] = redis.call('SISMEMBER', jobs, name)
   if reply[i] == 1 and not usable then
     reply[i] = 2
@@ -45,7 +47,7 @@ for i = 1, #KEYS - 6 do
       redis.call('LPUSH', deaths, payload)
     end
     redis.call('SREM', jobs, name)
-    redis.call('DEL', KEYS[i + 6])
+    redis.call('DEL', KEYS[i + 7])
     killed = killed + 1
   end
 end

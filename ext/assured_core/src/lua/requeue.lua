@@ -8,8 +8,9 @@
 -- KEYS[4]      queues          set      Sidekiq's queue names
 -- KEYS[5]      instances       hash     registry
 -- KEYS[6]      stats           hash     counters
--- KEYS[2i+5]   job:<name>      string   payload  (i = 1..n)
--- KEYS[2i+6]   queue:<queue>   list
+-- KEYS[7]      beats           hash     last beats
+-- KEYS[2i+6]   job:<name>      string   payload  (i = 1..n)
+-- KEYS[2i+7]   queue:<queue>   list
 -- ARGV[1]      verdict value, or '' when the owner itself gives back
 -- ARGV[2]      lifetime of the verdict (milliseconds)
 -- ARGV[3]      id
@@ -19,7 +20,7 @@
 -- ARGV[3i+4]   queue name
 -- ARGV[3i+5]   payload to push
 -- Returns      n times 1 (queued), 0 (no longer recorded here) or 2 (its queue is no list, stays recorded);
---              false when the instance beats; error TAKEN
+--              false when the instance has beaten since the verdict; error TAKEN
 local jobs, heartbeat, verdict, queues, instances = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local stats = KEYS[6]
 local by, verdict_ttl, id, entry, push = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -28,7 +29,7 @@ if by == '' then
   if not owns(instances, id, entry) then
     return TAKEN
   end
-elseif redis.call('EXISTS', heartbeat) == 1 then
+elseif is_alive(heartbeat, KEYS[7], id) then
   return false
 end
 
@@ -41,15 +42,15 @@ local function told(answer)
   return answer
 end
 
-for i = 1, (#KEYS - 6) / 2 do
+for i = 1, (#KEYS - 7) / 2 do
   local name, queue, payload = ARGV[3 * i + 3], ARGV[3 * i + 4], ARGV[3 * i + 5]
   reply[i] = redis.call('SISMEMBER', jobs, name)
   if reply[i] == 1 then
     -- Pushed before anything is removed: an error must not end between the two.
-    local pushed = redis.pcall(push, KEYS[2 * i + 6], payload)
+    local pushed = redis.pcall(push, KEYS[2 * i + 7], payload)
     if type(pushed) == 'number' then
       redis.call('SREM', jobs, name)
-      redis.call('DEL', KEYS[2 * i + 5])
+      redis.call('DEL', KEYS[2 * i + 6])
       if not seen[queue] then
         seen[queue] = true
         redis.pcall('SADD', queues, queue)

@@ -5,17 +5,17 @@
 -- KEYS[1]  instance:<id>   string   heartbeat
 -- KEYS[2]  jobs:<id>       set      in-flight records
 -- KEYS[3]  instances       hash     registry
--- KEYS[4]  connections     hash     connections of the heartbeats
+-- KEYS[4]  beats           hash     last beats
 -- KEYS[5]  stats           hash     counters
 -- ARGV[1]  id
 -- ARGV[2]  registry entry when the instance retires itself, '' when a sweep does it
 -- Returns  how many records are left; -1 when the id is alive or belongs to another process
-local heartbeat, jobs, instances, connections, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local heartbeat, jobs, instances, beats, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, entry = ARGV[1], ARGV[2]
 local registered = redis.call('HGET', instances, id)
 
 if entry == '' then
-  if redis.call('EXISTS', heartbeat) == 1 then
+  if is_alive(heartbeat, beats, id) then
     return -1
   end
 elseif registered ~= entry and registered ~= retired(entry) then
@@ -24,8 +24,11 @@ else
   redis.call('DEL', heartbeat)
 end
 
-redis.call('HDEL', connections, id)
 local left = redis.call('SCARD', jobs)
+redis.call('HDEL', beats, id)
+if left > 0 then
+  redis.call('HSET', beats, id, EXPIRED)
+end
 if left > 0 and entry ~= '' then
   redis.call('HSET', instances, id, retired(entry))
 elseif left == 0 and redis.call('HDEL', instances, id) == 1 then

@@ -8,18 +8,15 @@ use redis::{Cmd, Value};
 use super::link::{Peer, client_id, parse, refused};
 use super::{Store, cmd, millis};
 use crate::Bytes;
-use crate::error::{Error, Remedy, Result};
-use crate::scripts;
+use crate::error::{Remedy, Result};
 
-/// An instance whose connection is closed and whose heartbeat has not expired: what was seen of it.
+/// An instance whose connection is closed, and what was seen of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Silence {
     /// The instance id.
     pub id: Bytes,
-    /// The last heartbeat.
+    /// The last beat, which names the connection that is closed.
     pub beat: Bytes,
-    /// The connection that is closed.
-    pub connection: Bytes,
 }
 
 /// What a look at the connections showed.
@@ -75,15 +72,15 @@ impl Store {
     /// Looks at the connections of all instances. It must show that of the instance `own`, the looking process's.
     pub fn look_at_connections(&mut self, own: &[u8]) -> Result<Sight> {
         let Some(peer) = self.tracking.peer("look")? else { return Ok(Sight::Refused) };
-        let noted: HashMap<Bytes, Bytes> = self.one("look", cmd("HGETALL", [&self.keys.connections()]))?;
-        let here: Vec<(Bytes, Bytes, u64)> = noted
+        let beats: HashMap<Bytes, Bytes> = self.one("look", cmd("HGETALL", [&self.keys.beats()]))?;
+        let here: Vec<(Silence, u64)> = beats
             .into_iter()
-            .filter_map(|(id, connection)| {
-                let client = client_of(&connection, &peer.run)?;
-                Some((id, connection, client))
+            .filter_map(|(id, beat)| {
+                let client = client_of(&beat, &peer.run)?;
+                Some((Silence { id, beat }, client))
             })
             .collect();
-        let Some(own_client) = here.iter().find(|(id, ..)| id == own).map(|(.., client)| *client) else {
+        let Some(own_client) = here.iter().find(|(seen, _)| seen.id == own).map(|(_, client)| *client) else {
             return Ok(Sight::Blurred);
         };
         // Nobody else is there: an idle process that is alone asks for no more.
@@ -92,35 +89,24 @@ impl Store {
         }
         let mut list = redis::cmd("CLIENT");
         list.arg("LIST").arg("ID");
-        list.arg(here.iter().map(|(.., client)| *client).collect::<Vec<_>>());
-        let mut beats = redis::cmd("MGET");
-        beats.arg(here.iter().map(|(id, ..)| self.keys.instance(id)).collect::<Vec<_>>());
-        let replies = self.tracking.run("look", &[list, beats])?;
-        let [list, beats] =
-            replies.try_into().map_err(|_| Error::reply("look", "two commands, other replies"))?;
+        list.arg(here.iter().map(|(_, client)| *client).collect::<Vec<_>>());
+        let list = self.tracking.run("look", &[list])?.pop().unwrap_or(Value::Nil);
         if refused("look", &list)? {
             return Ok(Sight::Refused);
         }
         let list: String = parse("look", list)?;
-        let beats: Vec<Option<Bytes>> = parse("look", beats)?;
         let open: HashSet<u64> = list.lines().filter_map(client_in).collect();
         // All of it must come from one run of one server.
         if !open.contains(&own_client) || self.tracking.peer("look")?.as_ref() != Some(&peer) {
             return Ok(Sight::Blurred);
         }
-        let silent = here
-            .into_iter()
-            .zip(beats)
-            .filter(|((.., client), _)| !open.contains(client))
-            .filter_map(|((id, connection, _), beat)| Some(Silence { id, beat: beat?, connection }))
-            .collect();
-        Ok(Sight::Of(silent, peer.since))
+        let closed = here.into_iter().filter(|(_, client)| !open.contains(client));
+        Ok(Sight::Of(closed.map(|(seen, _)| seen).collect(), peer.since))
     }
 
-    /// Takes the heartbeat from an instance; false where anything has changed since it was seen.
-    pub fn condemn(&mut self, seen: &Silence) -> Result<bool> {
-        let keys = [self.keys.instance(&seen.id), self.keys.connections()];
-        self.one("condemn", scripts::CONDEMN.call(&keys, &[&seen.id, &seen.beat, &seen.connection]))
+    /// The verdict on an instance whose connection is closed; false where it has beaten since it was seen.
+    pub fn expire_silent(&mut self, seen: &Silence) -> Result<bool> {
+        self.expire_unless(&seen.id, &seen.beat, None)
     }
 
     /// Runs a batch that may run twice and that names the very connection which it goes through. `build` gets that
@@ -148,10 +134,10 @@ impl Store {
     }
 }
 
-/// The client id in what [`Peer::describe`] wrote during this run of the server.
-fn client_of(connection: &[u8], run: &str) -> Option<u64> {
-    let client = connection.strip_prefix(run.as_bytes())?.strip_prefix(b" ")?;
-    std::str::from_utf8(client).ok()?.parse().ok()
+/// The client id in a beat that went through a connection to this run of the server.
+fn client_of(beat: &[u8], run: &str) -> Option<u64> {
+    let mut words = std::str::from_utf8(beat).ok()?.split(' ').skip(2);
+    words.next().filter(|noted| *noted == run).and_then(|_| words.next()?.parse().ok())
 }
 
 /// The client id in a line of `CLIENT LIST`.
@@ -165,9 +151,10 @@ mod tests {
 
     #[test]
     fn a_connection_of_another_run_of_the_server_says_nothing() {
-        assert_eq!(client_of(b"abc 17", "abc"), Some(17));
-        assert_eq!(client_of(b"abd 17", "abc"), None);
-        assert_eq!(client_of(b"abc17", "abc"), None);
+        assert_eq!(client_of(b"1 1700000000.5 abc 17", "abc"), Some(17));
+        assert_eq!(client_of(b"1 1700000000.5 abd 17", "abc"), None);
+        assert_eq!(client_of(b"1 1700000000.5", "abc"), None);
+        assert_eq!(client_of(b"expired", "abc"), None);
         assert_eq!(client_in("id=17 addr=127.0.0.1:1 laddr=127.0.0.1:2"), Some(17));
         assert_eq!(client_in(""), None);
     }

@@ -46,10 +46,12 @@ impl Store {
             self.keys.sorted_set(b"dead"),
             self.keys.stats(),
             self.keys.deaths(),
+            self.keys.beats(),
         ];
         let (lifetime, [now, oldest]) = (millis(VERDICT_LIFETIME), span(dead_set));
         let limit = dead_set.max_jobs.to_string();
-        let mut args: Vec<&[u8]> = vec![by, &lifetime, now.as_bytes(), oldest.as_bytes(), limit.as_bytes()];
+        let mut args: Vec<&[u8]> =
+            vec![by, &lifetime, now.as_bytes(), oldest.as_bytes(), limit.as_bytes(), id];
         let flag = |set| if set { b"1".as_slice() } else { b"0".as_slice() };
         for death in deaths {
             keys.push(self.keys.job(&death.name));

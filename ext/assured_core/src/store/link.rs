@@ -33,7 +33,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// As it stands in the hash `connections`.
+    /// As it stands in the hash `beats`.
     pub fn describe(&self) -> String {
         format!("{} {}", self.run, self.client)
     }

@@ -11,6 +11,7 @@ use crate::Bytes;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::scripts;
+use crate::verdict::Sighting;
 
 /// What became of a record that should go back to its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,7 @@ impl Store {
             self.keys.queues(),
             self.keys.instances(),
             self.keys.stats(),
+            self.keys.beats(),
         ];
         let lifetime = millis(VERDICT_LIFETIME);
         let by = match mover {
@@ -216,9 +218,11 @@ impl Store {
         });
         // A write that changes nothing: what cannot be released afterwards must not be pushed.
         let writable = cmd("SREM", [&jobs, &Bytes::new()]);
-        let alive = cmd("EXISTS", [&self.keys.instance(id)]);
-        let mut replies = self.tracking.run("requeue", &[alive, writable, members])?.into_iter();
-        let alive: bool = self.next("requeue", &mut replies)?;
+        let [beat, heartbeat] = self.look_at(id);
+        let mut replies = self.tracking.run("requeue", &[beat, heartbeat, writable, members])?.into_iter();
+        let beat = self.next("requeue", &mut replies)?;
+        let seen = Sighting { id: id.to_vec(), beat, heartbeat: self.next("requeue", &mut replies)? };
+        let alive = seen.is_alive();
         self.next::<i64>("requeue", &mut replies)?;
         if alive && judge {
             return Ok(None);

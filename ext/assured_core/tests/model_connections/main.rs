@@ -1,6 +1,5 @@
-//! Random sequences of what happens to the connections that heartbeats go through, against a model in memory:
-//! `connection.lua` in `beat.lua` and `claim.lua`, `condemn.lua`, `retire.lua`, and `adopt.lua` on ids that nobody has
-//! registered. Scripts are called as such, since the model chooses the connections.
+//! Random sequences of what happens to heartbeats and to the connections that they go through, against a model in
+//! memory: `beat.lua`, `claim.lua`, `expire.lua`, `retire.lua`, and `adopt.lua` on ids that nobody has registered. Scripts are called as such, since the model chooses the connections.
 
 mod steps;
 mod world;

@@ -20,7 +20,9 @@ pub struct World {
     /// Those that ended by themselves and left records.
     retired: BTreeSet<u8>,
     beating: BTreeSet<u8>,
-    judged: BTreeSet<u8>,
+    last_beats: BTreeMap<u8, Last>,
+    /// By whom.
+    judged: BTreeMap<u8, &'static str>,
     records: BTreeSet<(u8, String)>,
     /// Nothing where the key holds no string.
     payloads: BTreeMap<String, Option<String>>,
@@ -29,10 +31,20 @@ pub struct World {
     names: Vec<String>,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Last {
+    Beat,
+    Expired,
+}
+
 impl crate::support::World for World {
     type Step = Step;
 
-    fn new(_: &mut Real) -> Self {
+    fn new(real: &mut Real) -> Self {
+        // From here on the store knows the name of the data.
+        let other = identity(IDS, 0);
+        assert!(real.store.claim(&other, TTL).unwrap());
+        real.store.retire(&other).unwrap();
         Self { names: vec!["j0".into()], ..Self::default() }
     }
 
@@ -101,8 +113,9 @@ impl crate::support::World for World {
                 assert_eq!(found, self.requeue(*id, names));
             }
             Step::Expire { id } => {
-                redis.run::<()>(&["DEL", &format!("ns:instance:i{id}")]);
+                redis.mark_dead(&format!("i{id}"));
                 self.beating.remove(id);
+                self.last_beats.insert(*id, Last::Expired);
             }
             Step::Unregister { id } => {
                 redis.run::<()>(&["HDEL", "ns:instances", &format!("i{id}")]);
@@ -138,8 +151,8 @@ impl crate::support::World for World {
         for id in &self.beating {
             keys = keys.beating(&format!("i{id}"));
         }
-        for id in &self.judged {
-            keys = keys.with(&format!("ns:verdict:i{id}"), expiring("judge"));
+        for (id, by) in &self.judged {
+            keys = keys.with(&format!("ns:verdict:i{id}"), expiring(by));
         }
         for id in 0..IDS {
             let names: Vec<_> = self.held(id).map(String::as_str).collect();
@@ -182,6 +195,7 @@ impl World {
             self.judged.remove(&id);
         }
         self.beating.insert(id);
+        self.last_beats.insert(id, Last::Beat);
         true
     }
 
@@ -190,10 +204,15 @@ impl World {
         if !self.serves(id, by) {
             return Beat::Taken;
         }
-        let unbroken = !self.beating.insert(id);
+        self.beating.insert(id);
+        match self.last_beats.insert(id, Last::Beat) {
+            Some(Last::Beat) => {}
+            Some(Last::Expired) => drop(self.judged.entry(id).or_insert("expired")),
+            None => drop(self.judged.entry(id).or_insert("gone")),
+        }
         Beat::Ours {
-            unbroken,
-            verdict: self.judged.contains(&id).then(|| b"judge".to_vec()),
+            data_lost: false,
+            verdict: self.judged.get(&id).map(|by| Bytes::from(*by)),
             records: self.held(id).map(|name| Bytes::from(name.as_str())).collect(),
             payloads: names.iter().map(|name| self.payloads.contains_key(name)).collect(),
         }
@@ -237,9 +256,12 @@ impl World {
     /// How many records are left; an id that has none is nobody's.
     fn end(&mut self, id: u8) -> u64 {
         let left = self.held(id).count() as u64;
+        self.last_beats.remove(&id);
         if left == 0 {
             self.owners.remove(&id);
             self.retired.remove(&id);
+        } else {
+            self.last_beats.insert(id, Last::Expired);
         }
         left
     }
@@ -274,7 +296,7 @@ impl World {
             }
             self.payloads.remove(&name);
             self.queue.push(name);
-            self.judged.insert(id);
+            self.judged.insert(id, "judge");
             Requeued::Yes
         };
         Some(names.into_iter().map(move_one).collect())

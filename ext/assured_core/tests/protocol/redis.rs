@@ -142,7 +142,7 @@ impl Redis {
         self.verdicts & (1 << i) != 0
     }
 
-    /// `lua/condemn.lua`, where nothing has changed.
+    /// `lua/expire.lua`, where nothing has changed.
     pub fn condemn(&mut self, of: usize) {
         self.beats[of] = 0;
         self.closed &= !(1 << of);

@@ -62,7 +62,7 @@ pub enum Action {
     Recover(usize),
     /// The first look at the connections: `fast_death.rs` `look`.
     Look(usize),
-    /// The verdict after the second, `lua/condemn.lua`, and with it the recovery begins.
+    /// The verdict after the second, `lua/expire.lua`, and with it the recovery begins.
     Condemn(usize),
     /// `lua/requeue.lua` or `lua/kill.lua` unanswered: it is sent again.
     RecoverUnanswered(usize),

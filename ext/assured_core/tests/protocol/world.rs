@@ -114,7 +114,7 @@ impl World {
         each(*closed).filter(|i| beats[usize::from(*i)] > 0).fold(0, |all, i| all | 1 << i)
     }
 
-    /// A change of its heartbeat or its connection ends what was seen of it: `lua/condemn.lua` compares.
+    /// A change of its heartbeat or its connection ends what was seen of it: `lua/expire.lua` compares.
     pub fn show_change(&mut self, of: usize, mistake: Option<Mistake>) {
         if mistake != Some(Mistake::CondemnUnchecked) {
             for process in &mut self.processes {

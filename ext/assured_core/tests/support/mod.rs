@@ -156,9 +156,10 @@ impl Redis {
         keys.write(&mut self.connection);
     }
 
-    /// The whole key space of this database, but for the counters: those have tests of their own.
+    /// The whole key space of this database, but for what has tests of its own: the counters, the last beats, the name of
+    /// the data.
     pub fn dump(&mut self) -> Space {
-        Space::read(&mut self.connection).ignoring("ns:stats")
+        Space::read(&mut self.connection).ignoring("ns:stats").ignoring("ns:beats").ignoring("ns:epoch")
     }
 
     /// One of the counters.
@@ -169,6 +170,19 @@ impl Redis {
     /// Length of a queue.
     pub fn queued(&mut self, queue: &str) -> usize {
         self.run(&["LLEN", &format!("queue:{queue}")])
+    }
+
+    /// What is left of an instance once the verdict has fallen.
+    pub fn mark_dead(&mut self, id: &str) {
+        self.run::<()>(&["DEL", &format!("ns:instance:{id}")]);
+        self.run::<()>(&["HSET", "ns:beats", id, "expired"]);
+    }
+
+    /// The verdict of somebody who finds an instance dead; false where it has beaten at that very moment.
+    pub fn declare_dead(&mut self, id: &str) -> bool {
+        let mut judge = self.store();
+        let seen = judge.look().unwrap().into_iter().find(|seen| seen.id == id.as_bytes());
+        seen.is_some_and(|seen| judge.expire(&seen).unwrap())
     }
 
     /// Waits until a condition on this database holds.
