@@ -75,7 +75,8 @@ has_make() {
 
 # What the build does, on one line of C: see ext/libclang_probe. What cargo compiles for it the build needs, too.
 has_libclang() {
-  RUST_BACKTRACE=0 cargo build --locked --profile "${PROFILE:-release}" --package libclang-probe
+  RUST_BACKTRACE=0 cargo build --locked --profile "${PROFILE:-release}" --package libclang-probe \
+    --target-dir "${CARGO_TARGET_DIR:-target}"
 }
 
 has_bundler() {
