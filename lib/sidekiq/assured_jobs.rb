@@ -22,6 +22,10 @@ module Sidekiq
   # can do when another process's jobs are recovered; {Callbacks} tells the application, and runs the handlers of dead
   # jobs ({Deaths}).
   module AssuredJobs
+    # Seconds. A clean exit that asks for no answer looks like a death to the others.
+    PATIENCE = 2.0
+    private_constant :PATIENCE
+
     @configuration = Configuration.new
     @lifecycle = Lifecycle.new(-> { @configuration })
 
@@ -71,6 +75,14 @@ module Sidekiq
       # @return [String, nil] nil where nothing runs and no id was asked for
       def instance_id
         running_engine&.instance_id(0) || configuration.instance_id
+      end
+
+      # How long to wait for Redis with what must reach it, however little a job waits to be recorded.
+      #
+      # @return [Float] seconds
+      # @api private
+      def patience
+        [track_timeout.to_f, PATIENCE].max
       end
 
       # @return [Logger] Sidekiq's own, unless another one is set

@@ -15,6 +15,16 @@ RSpec.describe "A process that is told to stop" do
     expect(own_keys).to be_empty
   end
 
+  it "ends cleanly however little its jobs wait to be recorded" do
+    exits = Array.new(6) { spawn_sidekiq(env: { "ASSURED_JOBS_TRACK_TIMEOUT" => "0" }, args: ["-c", "1"]) }
+    exits.each { |process| process.wait_until_ready(within: 60) }
+    exits.each { |process| process.signal(:TERM) }
+    exits.each(&:wait_for_exit)
+
+    expect(exits.map(&:log).grep(/did not answer at the end/)).to be_empty
+    expect(own_keys).to be_empty
+  end
+
   it "runs jobs that are longer than the timeout exactly once more" do
     first = start_sidekiq(args: ["-c", "3", "-t", "1"])
     3.times { |n| push("AssuredJob", n, 4) }

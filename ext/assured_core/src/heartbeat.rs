@@ -157,6 +157,7 @@ impl Heartbeat {
                 }
                 self.restore(&gone);
                 self.settle_strays(records, strays);
+                self.registry.note_beat(self.settings.heartbeat_interval);
                 Ok(())
             }
         }

@@ -27,6 +27,7 @@ pub mod printable;
 pub mod pulse;
 pub mod recovery;
 pub mod registry;
+pub mod released;
 pub mod scripts;
 pub mod settings;
 pub mod store;

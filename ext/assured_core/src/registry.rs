@@ -1,12 +1,13 @@
 //! The truth about what this process holds, in memory. Redis is its mirror.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hasher};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::Bytes;
+use crate::released::Released;
 use crate::waiter::Waiter;
 
 /// Identifies one attempt of a job in this process.
@@ -75,12 +76,8 @@ struct State {
     doubted: Token,
     /// Those that have lost their lease, of which nobody was told yet.
     lost: Vec<Attempt>,
-    released: VecDeque<(Bytes, u64)>,
+    released: Released,
 }
-
-/// How many released records are remembered. One that turns up again after its release is one that Redis lost
-/// the release of; what nobody remembers is a job that nobody has run.
-const REMEMBERED: usize = 8192;
 
 impl State {
     fn take(&mut self, token: Token) -> Option<Attempt> {
@@ -96,19 +93,6 @@ impl State {
     fn holds(&self, name: &[u8]) -> bool {
         self.names.get(name).is_some_and(|token| self.attempts.contains_key(token))
     }
-
-    fn remember(&mut self, released: Bytes, print: u64) {
-        if self.released.len() == REMEMBERED {
-            self.released.pop_front();
-        }
-        self.released.push_back((released, print));
-    }
-}
-
-fn fingerprint(payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(payload);
-    hasher.finish()
 }
 
 impl Registry {
@@ -278,11 +262,10 @@ impl Registry {
             false => state.take(token)?,
         };
         if known(&attempt) {
-            let print = fingerprint(&attempt.payload);
-            state.remember(attempt.name.clone(), print);
+            state.released.remember(&attempt.name, &attempt.payload);
             // A track whose first reply was lost may have left a record of this name, too.
             if attempt.spare != attempt.name {
-                state.remember(attempt.spare.clone(), print);
+                state.released.remember(&attempt.spare, &attempt.payload);
             }
         }
         Some(attempt)
@@ -328,8 +311,13 @@ impl Registry {
     /// Whether an attempt with this record, name and payload both, ended lately. The name alone does not tell:
     /// a retry has the jid of the attempt before it.
     pub fn was_released(&self, name: &[u8], payload: &[u8]) -> bool {
-        let print = fingerprint(payload);
-        self.state.lock().released.iter().any(|(released, p)| *p == print && released == name)
+        self.state.lock().released.contains(name, payload)
+    }
+
+    /// Notes a beat that Redis has answered; the next one is due after `interval`. What was released long ago is
+    /// forgotten.
+    pub fn note_beat(&self, interval: Duration) {
+        self.state.lock().released.beat(Instant::now(), interval);
     }
 
     /// Tokens of the attempts that Redis should know and is not known to.

@@ -45,7 +45,7 @@ module Sidekiq
         sorted_sets.each do |set|
           # None runs while the process exits.
           while !@done && (engine = AssuredJobs.running_engine) &&
-                (due = engine.pop_due(set, AssuredJobs.track_timeout.to_f))
+                (due = engine.pop_due(set, AssuredJobs.patience))
             _, payload, attempt = due
             attempt ? enqueue(engine, payload, attempt) : push(Sidekiq.load_json(payload))
             Sidekiq.logger.debug { "enqueued #{set}: #{payload}" }
@@ -66,7 +66,7 @@ module Sidekiq
         job = @recovery_client.prepare(Sidekiq.load_json(payload))
         if job
           job["enqueued_at"] = EngineSettings.timestamp
-          engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)
+          engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.patience)
         else
           # Client middleware refused it, as it may refuse any push.
           engine.release(attempt)

@@ -42,7 +42,7 @@ module Sidekiq
         #
         # @return [void]
         def requeue
-          attempt ? @engine.give_back([attempt], AssuredJobs.track_timeout) : super
+          attempt ? @engine.give_back([attempt], AssuredJobs.patience) : super
         end
 
         # Puts the job back, after a moment, if it ended without having been acknowledged: its thread was

@@ -28,7 +28,7 @@ module Sidekiq
 
       # @return [Boolean] as Redis knows; false where it does not answer
       def lost_by_now?
-        lost? || (@engine.check_up(AssuredJobs.track_timeout.to_f) && lost?)
+        lost? || (@engine.check_up(AssuredJobs.patience) && lost?)
       rescue ForkError
         # A forked child that unwinds through its parent's work holds nothing.
         false

@@ -67,7 +67,7 @@ module Sidekiq
         engine = @engine
         PushBack.await_threads(engine)
         @engine = nil
-        left = engine.stop(@configuration.call.track_timeout.to_f)
+        left = engine.stop(AssuredJobs.patience)
         @events.join(1)
         PushBack.forget
         AssuredJobs.logger.warn { "AssuredJobs: #{farewell(left)}" } unless left == 0 # rubocop:disable Style/NumericPredicate

@@ -98,7 +98,7 @@ module Sidekiq
 
           # It has begun, so it must not be dropped for a duplicate: as little as one that a crash interrupted.
           job[RecoveryCount::KEY] ||= 0
-          engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.track_timeout.to_f)
+          engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.patience)
           nil
         rescue *APPLICATION_ERRORS => e
           "#{e.class}: #{e.message}"
@@ -164,7 +164,7 @@ module Sidekiq
           # Their threads release the locks when they end, and put the jobs back then.
           @mutex.synchronize { @awaited.concat(unique) }
           unique.each { |attempt| AssuredJobs.running_engine.keep(attempt) }
-          limit = AssuredJobs.track_timeout
+          limit = AssuredJobs.patience
           return if plain.empty? || AssuredJobs.running_engine.give_back(plain, limit)
 
           AssuredJobs.logger.warn do
