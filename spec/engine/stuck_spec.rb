@@ -62,7 +62,7 @@ RSpec.describe Sidekiq::AssuredJobs::PushBack, "with a job that has a unique loc
     it "waits for its thread" do
       waiting = Thread.new { await_threads }
       wait_until("it waits") { waiting.status == "sleep" }
-      described_class.return_later(engine, attempt, payload)
+      Sidekiq::AssuredJobs::Unacknowledged.settle(engine, attempt, payload, :shutdown)
       waiting.join
 
       expect(Redis.new(url: server.url).llen("queue:q")).to eq(1)
@@ -74,7 +74,7 @@ RSpec.describe Sidekiq::AssuredJobs::PushBack, "with a job that has a unique loc
     end
 
     it "waits no longer once it is on its way back, untouched" do
-      described_class.return_later(engine, attempt, payload, untouched: true)
+      Sidekiq::AssuredJobs::Unacknowledged.settle(engine, attempt, payload, :untouched)
       expect { await_threads }.not_to raise_error
     end
 

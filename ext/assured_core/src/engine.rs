@@ -55,6 +55,7 @@ impl Engine {
         Self {
             identity: Arc::default(),
             pipeline: Arc::new(Pipeline::new(
+                Arc::clone(&settings),
                 Arc::clone(&registry),
                 Arc::clone(&events),
                 Arc::clone(&alarms.heartbeat),
@@ -247,7 +248,19 @@ impl Engine {
         waiter
     }
 
-    /// Puts an attempt back after a moment that ended without being acknowledged.
+    /// Ends an attempt that was not acknowledged: its job runs again after a wait that grows with the count of its
+    /// recoveries, and once it was recovered as often as it may be it goes to the Dead set.
+    pub fn end_unacknowledged(&self, token: Token) {
+        self.pipeline.end_unacknowledged(token);
+    }
+
+    /// The payload with which the job of such an attempt runs again, and after how long; nothing if it must not. For
+    /// who has to push it by other means.
+    pub fn next_run(&self, token: Token) -> Option<(Bytes, Duration)> {
+        self.pipeline.next_run(token)
+    }
+
+    /// Puts an attempt back after a moment.
     pub fn give_back_later(&self, token: Token) {
         self.pipeline.give_back_later(token);
     }

@@ -15,6 +15,7 @@ pub const RECOVERIES: &str = "assured_recoveries";
 /// Key with the limit of that count, as `sidekiq_options` of the class put it there.
 pub const LIMIT: &str = "assured_max_recoveries";
 const ENQUEUED_AT: &str = "enqueued_at";
+const FAILED_AT: &str = "failed_at";
 
 /// A payload made ready for its queue.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +24,34 @@ pub struct Revived {
     pub queue: Bytes,
     /// The payload with `enqueued_at` and `assured_recoveries` set.
     pub payload: Bytes,
+}
+
+/// Makes the payload of an attempt that ended without acknowledgement ready to run again: counted as a recovery, in the
+/// queue that it was fetched from, and with the error that Sidekiq shows among its retries, as [`mortify`] does for the
+/// Dead set. `None` where it is no JSON object.
+pub fn postpone(
+    payload: &[u8],
+    queue: &[u8],
+    error_class: &str,
+    message: &str,
+    timestamps: Timestamps,
+) -> Option<Bytes> {
+    let fields = parse(payload).ok()?;
+    let recoveries = count(&fields, RECOVERIES).unwrap_or(0).saturating_add(1);
+    let mut changes = vec![
+        (ENQUEUED_AT, now(timestamps)),
+        (RECOVERIES, recoveries.to_string()),
+        ("error_class", json(error_class)),
+        ("error_message", json(message)),
+    ];
+    // The first failure of several; Sidekiq's pages cannot show a retry without.
+    if raw(&fields, FAILED_AT).is_none_or(|at| at == "null") {
+        changes.push((FAILED_AT, now(timestamps)));
+    }
+    if let Ok(queue) = std::str::from_utf8(queue) {
+        changes.push(("queue", json(queue)));
+    }
+    Some(splice(&fields, &changes))
 }
 
 /// What people and limits want to know of a job.
@@ -73,12 +102,8 @@ pub fn profile(payload: &[u8]) -> Option<Profile> {
 pub fn mortify(payload: &[u8], error_class: &str, message: &str, timestamps: Timestamps) -> Option<Bytes> {
     let mut fields = parse(payload).ok()?;
     fields.retain(|(key, _)| !names(key, RECOVERIES));
-    let json = |text| serde_json::Value::from(text).to_string();
-    let changes = [
-        ("error_class", json(error_class)),
-        ("error_message", json(message)),
-        ("failed_at", now(timestamps)),
-    ];
+    let changes =
+        [("error_class", json(error_class)), ("error_message", json(message)), (FAILED_AT, now(timestamps))];
     Some(splice(&fields, &changes))
 }
 
@@ -174,6 +199,10 @@ fn splice(fields: &Fields<'_>, changes: &[(&str, String)]) -> Bytes {
     json
 }
 
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 fn now(timestamps: Timestamps) -> String {
     let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
     match timestamps {
@@ -228,6 +257,29 @@ mod tests {
         assert!(out.starts_with(begin), "{out}");
         assert_eq!(mortify(b"[1]", "Poison", "", Timestamps::IntegerMillis), None);
         assert_eq!(mortify(b"{}", "P", "m", Timestamps::FloatSeconds).unwrap()[0], b'{');
+    }
+
+    fn postponed(payload: &str, queue: &str) -> String {
+        let out =
+            postpone(payload.as_bytes(), queue.as_bytes(), "E", "why", Timestamps::IntegerMillis).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_end_counts_and_tells_why_and_goes_back_where_it_came_from() {
+        let out = postponed(r#"{"args":[1.50,[]],"queue":"named","jid":"a","failed_at":1.5}"#, "served");
+        assert!(
+            out.starts_with(r#"{"args":[1.50,[]],"queue":"served","jid":"a","failed_at":1.5,"enqueued_at":"#)
+        );
+        assert!(
+            out.ends_with(r#","assured_recoveries":1,"error_class":"E","error_message":"why"}"#),
+            "{out}"
+        );
+        let again = postponed(&out, "served");
+        assert!(again.contains(r#""assured_recoveries":2"#), "{again}");
+        let first = postponed(r#"{"queue":"q","failed_at":null}"#, "q");
+        assert!(first.contains(r#""failed_at":1"#), "{first}");
+        assert_eq!(postpone(b"[1]", b"q", "E", "why", Timestamps::FloatSeconds), None);
     }
 
     #[test]

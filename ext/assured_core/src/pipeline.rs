@@ -2,6 +2,7 @@
 //! round trip (group commit). One thread does the ops, in order; a few lanes fetch, so that a thread that asks for
 //! a job while a round trip is under way need not wait for the next one.
 
+mod ends;
 mod fetch;
 mod pace;
 mod record;
@@ -19,6 +20,7 @@ use crate::Bytes;
 use crate::events::Events;
 use crate::fetch::{DueRequest, Job, Request};
 use crate::registry::{Attempt, Mirrored, Registry, Token};
+use crate::settings::Settings;
 use crate::threads::Alarm;
 use crate::waiter::Waiter;
 use crate::watch::Idle;
@@ -36,8 +38,7 @@ const BUDGET: usize = 1 << 20;
 /// job again, as a crash before its release does in any case.
 const RIDE: Duration = Duration::from_millis(5);
 
-/// How long an op waits that Redis refuses for now, and a job that ended without being acknowledged: whatever
-/// ended it may go on, and it would run again at once.
+/// How long an op waits that Redis refuses for now, and a job that cannot be given away now.
 const LATER: Duration = Duration::from_secs(1);
 
 /// How long an op waits that is forbidden: somebody has to allow it, and until then each try is a log line.
@@ -54,6 +55,10 @@ enum Op {
     Track(Token),
     /// Put attempts back into their queues, then tell the waiter.
     GiveBack(Vec<Token>, Option<Arc<Waiter<()>>>),
+    /// End an attempt that was not acknowledged, where it has been tried in vain or not.
+    End(Token, bool),
+    /// Put the job of such an attempt, which has waited here, into its queue; the same.
+    Return(Token, bool),
     /// Pop a job that is due.
     PopDue(DueRequest),
     /// Move the record of a due job into this queue, with this payload.
@@ -77,6 +82,7 @@ struct Release {
 /// The pipeline's inbox. Locks are taken in the order fetching, inbox, registry.
 #[derive(Debug)]
 pub struct Pipeline {
+    settings: Arc<Settings>,
     registry: Arc<Registry>,
     events: Arc<Events>,
     heartbeat: Arc<Alarm>,
@@ -141,8 +147,14 @@ impl Inbox {
 impl Pipeline {
     /// A pipeline that nobody serves yet. `heartbeat` is nudged when the instance id, or a lease, turns out to be
     /// lost.
-    pub fn new(registry: Arc<Registry>, events: Arc<Events>, heartbeat: Arc<Alarm>) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        registry: Arc<Registry>,
+        events: Arc<Events>,
+        heartbeat: Arc<Alarm>,
+    ) -> Self {
         Self {
+            settings,
             registry,
             events,
             heartbeat,
@@ -248,7 +260,12 @@ impl Pipeline {
         self.put(Op::GiveBack(tokens, waiter));
     }
 
-    /// The same, after a moment, for a job that ended without being acknowledged.
+    /// Ends an attempt that was not acknowledged: its job runs again later, or never.
+    pub fn end_unacknowledged(&self, token: Token) {
+        self.put(Op::End(token, false));
+    }
+
+    /// Puts an attempt back after a moment: what keeps its job from running now may go on.
     pub fn give_back_later(&self, token: Token) {
         self.inbox.lock().later.push((Instant::now() + LATER, Op::GiveBack(vec![token], None)));
         self.arrived.notify_one();

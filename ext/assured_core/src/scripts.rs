@@ -40,6 +40,7 @@ scripts! {
     RELEASE_IF_UNCHANGED = "owner" & "release_if_unchanged";
     REQUEUE = "owner" & "beats" & "leave_verdict" & "requeue";
     RETIRE = "owner" & "beats" & "retire";
+    RETRY = "owner" & "retry";
     SETTLE = "owner" & "leave_verdict" & "settle";
     TRACK = "owner" & "drop" & "track";
 }

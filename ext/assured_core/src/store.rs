@@ -5,6 +5,7 @@ mod exchange;
 mod kill;
 mod link;
 mod put_back;
+mod retry;
 
 pub use connections::{Sight, Silence};
 pub use exchange::{Order, Popped, Record};

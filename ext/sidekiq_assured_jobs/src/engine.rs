@@ -235,6 +235,23 @@ impl Engine {
         })
     }
 
+    /// `end_unacknowledged(token) → nil`
+    pub fn end_unacknowledged(ruby: &Ruby, this: &Self, token: Token) -> Result<(), Error> {
+        Self::enter(ruby, this, "end an attempt", |core| {
+            core.end_unacknowledged(token);
+            Ok(())
+        })
+    }
+
+    /// `next_run(token) → [payload, seconds] or nil`: how the job of an attempt that ended without acknowledgement is
+    /// to run again.
+    pub fn next_run(ruby: &Ruby, this: &Self, token: Token) -> Result<Option<(RString, f64)>, Error> {
+        Self::enter(ruby, this, "end an attempt", |core| {
+            let next = core.next_run(token);
+            Ok(next.map(|(payload, wait)| (text(ruby, &payload), wait.as_secs_f64())))
+        })
+    }
+
     /// `keep(token) → nil`: leaves the attempt recorded at the end, for others to recover.
     pub fn keep(ruby: &Ruby, this: &Self, token: Token) -> Result<(), Error> {
         Self::enter(ruby, this, "keep", |core| {

@@ -6,6 +6,7 @@ require_relative "engine_settings"
 require_relative "errors"
 require_relative "fetchers"
 require_relative "recovery_client"
+require_relative "recovery_count"
 
 module Sidekiq
   module AssuredJobs
@@ -47,7 +48,7 @@ module Sidekiq
           while !@done && (engine = AssuredJobs.running_engine) &&
                 (due = engine.pop_due(set, AssuredJobs.patience))
             _, payload, attempt = due
-            attempt ? enqueue(engine, payload, attempt) : push(Sidekiq.load_json(payload))
+            attempt ? enqueue(engine, set, payload, attempt) : push(Sidekiq.load_json(payload))
             Sidekiq.logger.debug { "enqueued #{set}: #{payload}" }
           end
         end
@@ -60,10 +61,8 @@ module Sidekiq
         Sidekiq::Client.via(Compat::SIDEKIQ.fetching_pool) { Sidekiq::Client.push(job) }
       end
 
-      def enqueue(engine, payload, attempt)
-        # Sidekiq 7 has a `@client` of its own here.
-        @recovery_client ||= RecoveryClient.new
-        job = @recovery_client.prepare(Sidekiq.load_json(payload))
+      def enqueue(engine, set, payload, attempt)
+        job = prepare(set, Sidekiq.load_json(payload))
         if job
           job["enqueued_at"] = EngineSettings.timestamp
           engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.patience)
@@ -77,6 +76,16 @@ module Sidekiq
         raise Error, "#{e.class}: #{e.message}"
       ensure
         engine.give_back_later(attempt) unless done
+      end
+
+      # A retry that Sidekiq has made has no count: that one is the engine's, for an attempt that was not acknowledged.
+      # It is brought back as an orphan is, and no application code may refuse it.
+      def prepare(set, job)
+        return job if set == "retry" && job.key?(RecoveryCount::KEY)
+
+        # Sidekiq 7 has a `@client` of its own here.
+        @recovery_client ||= RecoveryClient.new
+        @recovery_client.prepare(job)
       end
     end
   end

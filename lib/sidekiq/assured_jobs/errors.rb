@@ -19,6 +19,10 @@ module Sidekiq
     # What death handlers are told of a job that was recovered as often as it may be, and whose process died again.
     class PoisonJob < Error; end
 
+    # What Sidekiq's pages show of a retry whose attempt ended without acknowledgement: its thread was killed, or Redis
+    # took no retry.
+    class UnacknowledgedEnd < Error; end
+
     # What death handlers are told of a job that could not be recovered: refused by client middleware, for example.
     class UnrecoverableJob < Error; end
 

@@ -45,14 +45,15 @@ module Sidekiq
           attempt ? @engine.give_back([attempt], AssuredJobs.patience) : super
         end
 
-        # Puts the job back, after a moment, if it ended without having been acknowledged: its thread was
-        # killed, or its retry could not be stored. What was pushed back already is not held any more.
+        # Has the job put back if it ended without having been acknowledged: its thread was killed, or its retry could
+        # not be stored. What was pushed back already is not held any more.
         #
+        # @param shutdown [Boolean] whether Sidekiq itself has ended the job, at a hard shutdown
         # @return [void]
-        def ended
+        def ended(shutdown)
           return if !attempt || @acknowledged
 
-          PushBack.return_later(@engine, attempt, job, untouched: @goes_back == :untouched)
+          Unacknowledged.settle(@engine, attempt, job, @goes_back || (:shutdown if shutdown))
         end
 
         # The job has not run, and goes back although Sidekiq will acknowledge it.

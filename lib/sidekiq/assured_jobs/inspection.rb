@@ -40,13 +40,15 @@ module Sidekiq
 
       # Counters since ever, of all instances together.
       #
-      # @return [Hash{Symbol => Integer}] `:recovered` and `:poisoned` jobs and `:instances_died`, each counted in
-      #   the step that it counts; `:lease_lost`, jobs that went on in an instance that was taken for dead; and
-      #   `:events_dropped`, events that nobody was told of because they came too fast
+      # @return [Hash{Symbol => Integer}] `:recovered` and `:poisoned` jobs, `:unacknowledged` ends of attempts after
+      #   which the job runs again, and `:instances_died`, each counted in the step that it counts; `:lease_lost`, jobs
+      #   that went on in an instance that was taken for dead; and `:events_dropped`, events that nobody was told of
+      #   because they came too fast
       # @raise [ConnectionError]
       def stats
         counted = Native.stats(EngineSettings.of(configuration)).transform_keys(&:to_sym)
-        %i[recovered poisoned lease_lost instances_died events_dropped].to_h { |name| [name, 0] }.merge(counted)
+        names = %i[recovered unacknowledged poisoned lease_lost instances_died events_dropped]
+        names.to_h { |name| [name, 0] }.merge(counted)
       end
 
       private

@@ -12,6 +12,7 @@ require_relative "push_back"
 require_relative "recovery_count"
 require_relative "way_in"
 require_relative "work_in_hand"
+require_relative "worker_threads"
 
 module Sidekiq
   module AssuredJobs
@@ -65,6 +66,7 @@ module Sidekiq
         return unless running
 
         engine = @engine
+        WorkerThreads.requeue_abandoned
         PushBack.await_threads(engine)
         @engine = nil
         left = engine.stop(AssuredJobs.patience)
@@ -105,6 +107,7 @@ module Sidekiq
         @events = EventLoop.new(engine, -> { AssuredJobs.logger })
         PushBack.install
         WorkInHand.install
+        WorkerThreads.install
         Embedded.install
         Fencing.install
         RecoveryCount.install

@@ -16,7 +16,7 @@ module Sidekiq
       # Attempts that their own threads put back, once they have ended.
       @awaited = []
 
-      # What could not be put back yet: engine, attempt and payload.
+      # What waits to be put back: engine, attempt, payload, and not before which time.
       @stuck = []
       @mutex = Mutex.new
 
@@ -51,22 +51,11 @@ module Sidekiq
           @pushed.include?(payload)
         end
 
-        # Puts a job back that ended without being acknowledged. Another gem's fetcher keeps its own books of
-        # such a job; then it stays in flight, and is handed over when the process ends.
+        # The attempt's thread has ended, and has put the job back if it had to.
         #
-        # @param engine [Native::Engine]
         # @param attempt [Integer]
-        # @param payload [String]
-        # @param untouched [Boolean] not through client middleware in any case
         # @return [void]
-        def return_later(engine, attempt, payload, untouched: false)
-          # An engine that ends hands over by itself; afterwards the job, and its lock, are others'.
-          return if WayIn.foreign_fetcher || !engine.equal?(AssuredJobs.running_engine)
-
-          # Who has lost the lease must not take the lock: nobody would let go of it.
-          readmitted = UniqueLock.in?(payload) && !untouched && !engine.lost?(attempt)
-          readmitted ? readmit(engine, attempt, payload) : engine.give_back_later(attempt)
-        ensure
+        def await_no_longer(attempt)
           @mutex.synchronize { @awaited.delete(attempt) }
         end
 
@@ -84,8 +73,17 @@ module Sidekiq
           return unless why
 
           AssuredJobs.logger.warn { "AssuredJobs: an unfinished job stays recorded: #{why}" }
+          readmit_later(engine, attempt, payload)
+        end
+
+        # @param engine [Native::Engine]
+        # @param attempt [Integer]
+        # @param payload [String]
+        # @param seconds [Numeric] not before they have passed
+        # @return [void]
+        def readmit_later(engine, attempt, payload, seconds = 0)
           @mutex.synchronize do
-            @stuck << [engine, attempt, payload]
+            @stuck << [engine, attempt, payload, now + seconds]
             @retries = Thread.new { retry_the_stuck } unless @retries&.alive?
           end
         end
@@ -120,9 +118,14 @@ module Sidekiq
         end
 
         # @api private
-        def still_stuck?(engine, attempt, payload)
+        def still_stuck?(engine, attempt, payload, due)
           engine.equal?(AssuredJobs.running_engine) && !engine.lost?(attempt) &&
-            !try_to_readmit(engine, attempt, payload).nil?
+            (now < due || !try_to_readmit(engine, attempt, payload).nil?)
+        end
+
+        # @api private
+        def now
+          ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
         end
 
         # Before the engine ends: gives threads the time to put their jobs back.
@@ -130,10 +133,10 @@ module Sidekiq
         # @param engine [Native::Engine]
         # @return [void]
         def await_threads(engine)
-          deadline = ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) + PATIENCE
+          deadline = now + PATIENCE
           # What was acknowledged, or lost, is not put back by its thread.
           until @mutex.synchronize { @awaited.all? { |attempt| engine.lost?(attempt) } } ||
-                ::Process.clock_gettime(::Process::CLOCK_MONOTONIC) > deadline
+                now > deadline
             sleep 0.01
           end
         end

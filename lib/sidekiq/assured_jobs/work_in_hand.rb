@@ -3,6 +3,7 @@
 require_relative "fetcher"
 require_relative "lease"
 require_relative "recovery_count"
+require_relative "unacknowledged"
 
 module Sidekiq
   module AssuredJobs
@@ -63,6 +64,7 @@ module Sidekiq
         @work = Fetcher.unit_behind(work) || work
         @attempt = @lease = @job = nil
         @began = @goes_back = false
+        @tracked = !fetched.nil?
         return if fetched && work.equal?(@work)
 
         work.class.prepend(Acknowledged) unless work.is_a?(Acknowledged)
@@ -78,12 +80,18 @@ module Sidekiq
       # @return [void]
       def track(job)
         @job = job
+        @tracked = true
         @engine = AssuredJobs.engine
         unless fetched
           @attempt ||= @engine.track(job["jid"].to_s, @work.queue_name, @work.job)
           @engine.await_record(@attempt)
         end
         @lease = Lease.new(@engine, fetched || @attempt, job)
+      end
+
+      # @return [Boolean] whether the job that the thread had in hand last was, or is, in flight
+      def tracked?
+        @tracked
       end
 
       # @return [Boolean] whether all middleware let the job pass, so that it runs or ran
@@ -120,19 +128,16 @@ module Sidekiq
       end
 
       # The thread is through with the job. If that was not acknowledged (the thread was killed, the retry could
-      # not be stored), the job goes back into its queue; unless that has happened already.
+      # not be stored), {Unacknowledged} sees to the job; unless it was pushed back already.
       #
+      # @param shutdown [Boolean] whether Sidekiq itself has ended the job, at a hard shutdown
       # @return [void]
-      def leave
-        work = @work
-        @given = @work = @lease = @job = nil
-        return work.ended if work.is_a?(Fetcher::UnitOfWork) && work.attempt
-        return unless @attempt
-        return @engine.release(@attempt) if PushBack.pushed?(work.job)
-
-        PushBack.return_later(@engine, @attempt, work.job, untouched: @goes_back == :untouched)
+      def leave(shutdown)
+        fetched ? @work.ended(shutdown) : ended(shutdown)
       rescue ForkError
         # A forked child that unwinds through its parent's work holds nothing.
+      ensure
+        @given = @work = @lease = @job = nil
       end
 
       private
@@ -147,10 +152,24 @@ module Sidekiq
 
         @engine = AssuredJobs.engine
         @attempt = @engine.track_if_assured(@work.queue_name, @work.job)
+        @tracked = !@attempt.nil?
+      end
+
+      def ended(shutdown)
+        return unless @work && @attempt
+        return @engine.release(@attempt) if PushBack.pushed?(@work.job)
+
+        Unacknowledged.settle(@engine, @attempt, @work.job, @goes_back || (:shutdown if shutdown))
       end
 
       # @api private
       module Processing
+        # At a hard shutdown, which pushes the job back.
+        def kill(*)
+          @assured_shutdown = true
+          super
+        end
+
         private
 
         def process(work)
@@ -159,7 +178,7 @@ module Sidekiq
           hand.take(work)
           super
         ensure
-          hand&.leave
+          hand&.leave(@assured_shutdown)
         end
 
         def execute_job(*)

@@ -1,5 +1,6 @@
--- Moves orphans of a dead instance into Sidekiq's Dead set and removes their records, in one atomic step. A job
--- that may not lie there (`dead: false`) leaves its record for the list of deaths alone.
+-- Moves in-flight jobs into Sidekiq's Dead set and removes their records, in one atomic step. Serves the sweep (jobs of
+-- a dead instance) and the owner itself (an attempt that ended without acknowledgement). A job that may not lie there
+-- (`dead: false`) leaves its record for the list of deaths alone.
 --
 -- KEYS[1]     jobs:<id>       set          in-flight records
 -- KEYS[2]     instance:<id>   string       heartbeat
@@ -8,23 +9,30 @@
 -- KEYS[5]     stats           hash         counters
 -- KEYS[6]     deaths          list         payloads for whoever runs death handlers
 -- KEYS[7]     beats           hash         last beats
--- KEYS[i+7]   job:<name>      string       payload  (i = 1..n)
--- ARGV[1]     verdict value
+-- KEYS[8]     instances       hash         registry
+-- KEYS[i+8]   job:<name>      string       payload  (i = 1..n)
+-- ARGV[1]     verdict value, or '' for the owner itself
 -- ARGV[2]     lifetime of the verdict (milliseconds)
 -- ARGV[3]     now (unix time, seconds)
 -- ARGV[4]     what died before this leaves the Dead set (unix time, seconds)
 -- ARGV[5]     how many jobs the Dead set keeps
 -- ARGV[6]     id
--- ARGV[4i+3]  name
--- ARGV[4i+4]  payload
--- ARGV[4i+5]  1 to keep it in the Dead set, else 0
--- ARGV[4i+6]  1 to have death handlers run, else 0
+-- ARGV[7]     registry entry of the owner, or ''
+-- ARGV[4i+4]  name
+-- ARGV[4i+5]  payload
+-- ARGV[4i+6]  1 to keep it in the Dead set, else 0
+-- ARGV[4i+7]  1 to have death handlers run, else 0
 -- Returns     n times 1 (dead), 0 (no longer recorded here) or 2 (the Dead set or the list is none, stays recorded);
---             false when the instance has beaten since the verdict
+--             false when the instance has beaten since the verdict; error TAKEN
 local jobs, heartbeat, verdict, dead, stats, deaths = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local by, verdict_ttl, now, oldest, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
+local beats, instances, id, entry = KEYS[7], KEYS[8], ARGV[6], ARGV[7]
 
-if is_alive(heartbeat, KEYS[7], ARGV[6]) then
+if by == '' then
+  if not owns(instances, id, entry) then
+    return TAKEN
+  end
+elseif is_alive(heartbeat, beats, id) then
   return false
 end
 
@@ -34,8 +42,8 @@ local kinds = {dead = redis.call('TYPE', dead).ok, deaths = redis.call('TYPE', d
 local usable = (kinds.dead == 'none' or kinds.dead == 'zset') and (kinds.deaths == 'none' or kinds.deaths == 'list')
 
 local reply, killed = {}, 0
-for i = 1, #KEYS - 7 do
-  local name, payload, keep, notify = unpack(ARGV, 4 * i + 3, 4 * i + 6)
+for i = 1, #KEYS - 8 do
+  local name, payload, keep, notify = unpack(ARGV, 4 * i + 4, 4 * i + 7)
   reply[i] = redis.call('SISMEMBER', jobs, name)
   if reply[i] == 1 and not usable then
     reply[i] = 2
@@ -47,7 +55,7 @@ for i = 1, #KEYS - 7 do
       redis.call('LPUSH', deaths, payload)
     end
     redis.call('SREM', jobs, name)
-    redis.call('DEL', KEYS[i + 7])
+    redis.call('DEL', KEYS[i + 8])
     killed = killed + 1
   end
 end

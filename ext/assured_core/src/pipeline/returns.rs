@@ -41,7 +41,12 @@ impl Pipeline {
         forbidden
     }
 
-    fn record_first(&self, store: &mut Store, identity: &Identity, tokens: &[Token]) -> Result<()> {
+    pub(super) fn record_first(
+        &self,
+        store: &mut Store,
+        identity: &Identity,
+        tokens: &[Token],
+    ) -> Result<()> {
         let unknown: Vec<_> = tokens
             .iter()
             .filter_map(|token| self.registry.get(*token))
@@ -76,7 +81,7 @@ impl Pipeline {
     }
 
     /// An error where it has to be tried again.
-    fn given_back(&self, attempt: &Attempt, outcome: Requeued) -> Result<()> {
+    pub(super) fn given_back(&self, attempt: &Attempt, outcome: Requeued) -> Result<()> {
         let name = printable::name(&attempt.name);
         match outcome {
             Requeued::Yes => {}

@@ -179,6 +179,8 @@ impl Pipeline {
                     }
                     outcome
                 }
+                Some(Op::End(token, again)) => self.perform_end(store, identity, *token, *again),
+                Some(Op::Return(token, again)) => self.perform_return(store, identity, *token, *again),
                 Some(Op::PopDue(request)) => self.perform_pop_due(store, identity, request),
                 Some(Op::Enqueue(token, queue, payload, waiter)) => {
                     let outcome = self.perform_enqueue(store, identity, *token, queue, payload);

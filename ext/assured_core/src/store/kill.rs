@@ -1,17 +1,18 @@
-//! Orphans on their way into Sidekiq's Dead set: one atomic step, or two where queues and tracking keys lie in two
+//! Jobs on their way into Sidekiq's Dead set: one atomic step, or two where queues and tracking keys lie in two
 //! Redis servers.
 
 use std::time::{Duration, SystemTime};
 
 use super::link::parse;
-use super::put_back::VERDICT_LIFETIME;
+use super::put_back::{Mover, VERDICT_LIFETIME};
 use super::{Requeued, Store, cmd, millis};
 use crate::Bytes;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
 use crate::scripts;
 use crate::settings::DeadSet;
 
-/// An orphan that will not run again by itself.
+/// A job that will not run again by itself.
 #[derive(Clone, Debug)]
 pub struct Death {
     /// Name of the record.
@@ -33,11 +34,29 @@ impl Store {
         deaths: &[Death],
         dead_set: DeadSet,
     ) -> Result<Option<Vec<Requeued>>> {
+        self.kill_as(Mover::Judge(by), id, deaths, dead_set)
+    }
+
+    /// Moves the job of an attempt of this instance itself into the Dead set.
+    pub fn kill_own(&mut self, identity: &Identity, death: Death, dead_set: DeadSet) -> Result<Requeued> {
+        let outcomes = self.kill_as(Mover::Owner(&identity.entry), &identity.id, &[death], dead_set)?;
+        outcomes
+            .and_then(|outcomes| outcomes.first().copied())
+            .ok_or_else(|| Error::reply("kill", "no outcome"))
+    }
+
+    fn kill_as(
+        &mut self,
+        mover: Mover<'_>,
+        id: &[u8],
+        deaths: &[Death],
+        dead_set: DeadSet,
+    ) -> Result<Option<Vec<Requeued>>> {
         if deaths.is_empty() {
             return Ok(Some(Vec::new()));
         }
         if self.queues.is_some() {
-            return self.kill_across(id, by, deaths, dead_set);
+            return self.kill_across(mover, id, deaths, dead_set);
         }
         let mut keys = vec![
             self.keys.jobs(id),
@@ -47,11 +66,19 @@ impl Store {
             self.keys.stats(),
             self.keys.deaths(),
             self.keys.beats(),
+            self.keys.instances(),
         ];
         let (lifetime, [now, oldest]) = (millis(VERDICT_LIFETIME), span(dead_set));
         let limit = dead_set.max_jobs.to_string();
-        let mut args: Vec<&[u8]> =
-            vec![by, &lifetime, now.as_bytes(), oldest.as_bytes(), limit.as_bytes(), id];
+        let mut args: Vec<&[u8]> = vec![
+            mover.token(),
+            &lifetime,
+            now.as_bytes(),
+            oldest.as_bytes(),
+            limit.as_bytes(),
+            id,
+            mover.entry(),
+        ];
         let flag = |set| if set { b"1".as_slice() } else { b"0".as_slice() };
         for death in deaths {
             keys.push(self.keys.job(&death.name));
@@ -64,13 +91,15 @@ impl Store {
     /// Dead set first, records then. A crash in between leaves a job in the Dead set twice, and loses none.
     fn kill_across(
         &mut self,
+        mover: Mover<'_>,
         id: &[u8],
-        by: &[u8],
         deaths: &[Death],
         dead_set: DeadSet,
     ) -> Result<Option<Vec<Requeued>>> {
         let names: Vec<_> = deaths.iter().map(|death| &death.name).collect();
-        let Some(mut outcomes) = self.held(id, &names, true)? else { return Ok(None) };
+        let Some(mut outcomes) = self.held(id, &names, matches!(mover, Mover::Judge(_)))? else {
+            return Ok(None);
+        };
         let held: Vec<_> = (0..deaths.len()).filter(|i| outcomes[*i] == Requeued::Yes).collect();
         let (kept, dropped): (Vec<_>, Vec<_>) = held.into_iter().partition(|i| deaths[*i].keep);
 
@@ -100,7 +129,7 @@ impl Store {
             .map(|i| &deaths[*i])
             .map(|death| (death.name.as_slice(), if death.notify { death.payload.as_slice() } else { b"" }))
             .collect();
-        let settle = self.settle(id, by, "poisoned", &records);
+        let settle = self.settle(id, mover.token(), "poisoned", &records);
         self.one::<i64>("kill", settle)?;
         Ok(Some(outcomes))
     }

@@ -50,9 +50,9 @@ impl Requeued {
     }
 }
 
-/// Who moves records back into their queues.
+/// Who moves records.
 #[derive(Clone, Copy)]
-enum Mover<'a> {
+pub(super) enum Mover<'a> {
     /// Somebody who has found the instance dead, known by this token.
     Judge(&'a [u8]),
     /// The instance itself, with its registry entry.
@@ -70,8 +70,16 @@ impl<'a> Mover<'a> {
         }
     }
 
+    /// What a verdict says, where there is to be one.
+    pub(super) fn token(self) -> &'a [u8] {
+        match self {
+            Self::Judge(by) => by,
+            Self::Owner(_) | Self::Poller(_) => b"",
+        }
+    }
+
     /// The registry entry, for scripts that check whose the id is.
-    fn entry(self) -> &'a [u8] {
+    pub(super) fn entry(self) -> &'a [u8] {
         match self {
             Self::Judge(_) => b"",
             Self::Owner(entry) | Self::Poller(entry) => entry.as_bytes(),
@@ -120,11 +128,7 @@ impl Store {
             self.keys.beats(),
         ];
         let lifetime = millis(VERDICT_LIFETIME);
-        let by = match mover {
-            Mover::Judge(by) => by,
-            Mover::Owner(_) | Mover::Poller(_) => b"",
-        };
-        let mut args: Vec<&[u8]> = vec![by, &lifetime, id, mover.entry(), mover.push().as_bytes()];
+        let mut args: Vec<&[u8]> = vec![mover.token(), &lifetime, id, mover.entry(), mover.push().as_bytes()];
         for item in returns {
             keys.extend([self.keys.job(&item.name), self.keys.queue(&item.queue)]);
             args.extend([item.name.as_slice(), &item.queue, &item.payload]);

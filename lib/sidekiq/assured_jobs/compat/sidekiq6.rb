@@ -102,6 +102,19 @@ module Sidekiq
           fetcher.singleton_class
         end
 
+        # Has the manager of a processor whose thread ended put another one in its place, unless it is quiet or stops.
+        #
+        # @param processor [Sidekiq::Processor]
+        # @param reason [Exception]
+        # @return [void]
+        def replace(processor, reason)
+          manager = processor.instance_variable_get(:@mgr)
+          # Since 6.5 a processor knows only whom to call.
+          return manager.processor_died(processor, reason) if manager
+
+          processor.instance_variable_get(:@callback).call(processor, reason)
+        end
+
         # A connection as the running Sidekiq makes them.
         #
         # @param redis_options [Hash]
