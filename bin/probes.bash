@@ -16,9 +16,9 @@ ask() { # PROBE
 # The last line that tells something: no hints, no frames, no "compilation terminated".
 # shellcheck disable=SC2016 # not ours to expand
 last_words() { # TEXT
-  sed -E -e '/^[[:space:]]*(= )?(note: .*|[0-9]* *\|.*|from .*)?$/d' \
+  sed -E -e '/^[[:space:]]*(= )?(note: .*|--> .*|[0-9]* *\|.*|from .*)?$/d' \
     -e '/^(compilation terminated|collect2: error: ld returned|error: could not compile|Run `bundle install`)/d' \
-    -e '/^(rake aborted!|Command failed with|Tasks: TOP|\(See full trace|warning: build failed)/d' \
+    -e '/^(rake aborted!|.*Rakefile:[0-9]+:in |Command failed with|Tasks: TOP|\(See full trace|warning: build failed)/d' \
     -e 's/^[^ ]*: line [0-9]+: //; s/^[[:space:]]*//' <<<"$1" | tail -n 1
 }
 

@@ -134,4 +134,12 @@ RSpec.describe "bin/setup" do
       "  - a C compiler (at #{folder}/cc): the shim leads nowhere\n", "pip install --target DIR libclang\n"
     ).and match(/apt-get install gcc libc6-dev ruby-dev( libfaketime)? libclang-dev$/)
   end
+
+  it "says why the extension was not built" do
+    full = "case \"$*\" in *sidekiq_assured_jobs*) echo 'error: no room' >&2; exit 101;; esac"
+    said, status = bash("bin/setup", shim("cargo", "#{full}; exec #{real("cargo")} \"$@\""))
+
+    expect(status.exitstatus).to eq(1)
+    expect(said.lines.last).to eq("The extension was not built: error: no room\n")
+  end
 end
