@@ -17,7 +17,7 @@ use crate::pulse::Pulse;
 use crate::recovery::{Decision, Push};
 use crate::registry::{Registry, Token};
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Lenders, Store};
 use crate::sweeper::{Answer, Sweeper, refuse};
 use crate::threads::{Alarm, spawn};
 use crate::waiter::{Waiter, Woken};
@@ -36,6 +36,7 @@ pub struct Engine {
     alarms: Alarms,
     farewell: Arc<Farewell>,
     checkups: Arc<Checkups>,
+    lenders: Arc<Lenders>,
     sweeps: Arc<Mutex<Vec<Arc<Waiter<Answer>>>>>,
     lanes: Once,
 }
@@ -66,6 +67,7 @@ impl Engine {
             alarms,
             farewell: Arc::default(),
             checkups: Arc::default(),
+            lenders: Arc::default(),
             sweeps: Arc::default(),
             lanes: Once::new(),
             registry,
@@ -97,6 +99,7 @@ impl Engine {
             pulse: Arc::clone(&self.pulse),
             registry: Arc::clone(&self.registry),
             pipeline: Arc::clone(&self.pipeline),
+            lenders: Arc::clone(&self.lenders),
             events: Arc::clone(&self.events),
             outage: Arc::clone(&self.outage),
             alarm: Arc::clone(&self.alarms.heartbeat),
@@ -127,9 +130,9 @@ impl Engine {
         let settings = Arc::clone(&self.settings);
         let pipeline = Arc::clone(&self.pipeline);
         let identity = Arc::clone(&self.identity);
-        let outage = Arc::clone(&self.outage);
+        let (outage, lenders) = (Arc::clone(&self.outage), Arc::clone(&self.lenders));
         spawn(thread, Arc::clone(&self.events), move || {
-            serve(&pipeline, Store::new(&settings, role), &identity, &outage);
+            serve(&pipeline, Store::new(&settings, role).lending(&lenders), &identity, &outage);
         });
     }
 
@@ -139,6 +142,7 @@ impl Engine {
             identity: Arc::clone(&self.identity),
             pulse: Arc::clone(&self.pulse),
             push: Arc::clone(&self.push),
+            lenders: Arc::clone(&self.lenders),
             events: Arc::clone(&self.events),
             outage: Arc::clone(&self.outage),
             alarm: Arc::clone(&self.alarms.sweeper),

@@ -19,7 +19,7 @@ use crate::printable;
 use crate::pulse::Pulse;
 use crate::registry::{Attempt, Registry};
 use crate::settings::Settings;
-use crate::store::{Beat, Store};
+use crate::store::{Beat, Lenders, Store};
 use crate::threads::Alarm;
 use crate::waiter::{Waiter, Woken};
 
@@ -44,6 +44,8 @@ pub struct Heartbeat {
     pub registry: Arc<Registry>,
     /// Writes lost records anew.
     pub pipeline: Arc<Pipeline>,
+    /// Over whose connections it beats where it cannot have one of its own.
+    pub lenders: Arc<Lenders>,
     /// Log lines.
     pub events: Arc<Events>,
     /// Shared with all threads of the engine.
@@ -60,7 +62,8 @@ impl Heartbeat {
     /// Claims an identity, then beats until stopped. After a panic the same candidates must come again: the
     /// registry knows a claim by its entry.
     pub fn serve(&self, candidates: &mut Candidates) {
-        let mut store = Store::impatient(&self.settings, "heartbeat", limit(&self.settings));
+        let mut store =
+            Store::impatient(&self.settings, "heartbeat", limit(&self.settings)).borrowing(&self.lenders);
         if self.settings.grace().is_some() {
             store.introduce();
         }
@@ -75,7 +78,7 @@ impl Heartbeat {
                     self.outage.ended(&self.events);
                     backoff.reset();
                     lasts_until = Some(began + self.settings.heartbeat_ttl);
-                    self.pulse.connected(store.connected_since());
+                    self.pulse.connected(store.open_since());
                     checkups.iter().for_each(|waiter| waiter.answer(()));
                     self.rest(&mut store, began + self.settings.heartbeat_interval);
                 }

@@ -10,6 +10,7 @@ mod retry;
 pub use connections::{Sight, Silence};
 pub use exchange::{Order, Popped, Record};
 pub use kill::Death;
+pub use link::Lenders;
 pub use put_back::{FORBIDDEN, Requeued, Return};
 
 use std::collections::HashSet;

@@ -15,7 +15,7 @@ use crate::identity::SharedIdentity;
 use crate::pulse::Pulse;
 use crate::recovery::{Push, Recovery, Report};
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Lenders, Store};
 use crate::threads::Alarm;
 use crate::verdict::{Judge, Sighting, Watch};
 use crate::waiter::Waiter;
@@ -33,6 +33,8 @@ pub struct Sweeper {
     pub pulse: Arc<Pulse>,
     /// The way of orphans through Ruby.
     pub push: Arc<Push>,
+    /// Where this process's heartbeat finds the connection.
+    pub lenders: Arc<Lenders>,
     /// Log lines.
     pub events: Arc<Events>,
     /// Shared with all threads of the engine.
@@ -72,7 +74,7 @@ enum Looks {
 impl Sweeper {
     /// Sweeps until stopped.
     pub fn serve(&self) {
-        let mut store = Store::new(&self.settings, "sweep");
+        let mut store = Store::new(&self.settings, "sweep").lending(&self.lenders);
         let mut fast = FastDeath::new(&self.settings);
         if fast.is_some() {
             store.introduce();

@@ -256,6 +256,29 @@ fn an_instance_whose_connection_is_cut_again_and_again_is_alive() {
     drop(judge);
 }
 
+/// The server takes no more connections, and the one that the victim beats on is cut.
+#[test]
+fn an_instance_that_gets_no_connection_for_its_heartbeat_beats_over_another_one() {
+    let mut redis = Redis::own();
+    let judge = instance(&redis, "judge", GRACE);
+    let victim = instance(&redis, "victim", GRACE);
+    hold(&victim, "j");
+    let connected = redis.run::<String>(&["CLIENT", "LIST"]).lines().count();
+    redis.run::<()>(&["CONFIG", "SET", "maxclients", &(connected - 1).to_string()]);
+    let client_id = client(&mut redis, "victim").unwrap();
+    redis.run::<i64>(&["CLIENT", "KILL", "ID", &client_id]);
+    redis.until(|redis| client(redis, "victim").is_none());
+    let until = Instant::now() + 4 * GRACE;
+    while Instant::now() < until {
+        assert_eq!(redis.run::<i64>(&["EXISTS", "ns:instance:victim"]), 1, "{:?}", redis.dump());
+        std::thread::sleep(GRACE / 10);
+    }
+    assert_eq!(redis.queued("q"), 0);
+    redis.run::<()>(&["CONFIG", "SET", "maxclients", "100"]);
+    redis.until(|redis| client(redis, "victim").is_some());
+    drop((judge, victim));
+}
+
 /// Ruby: answers with the token of the day, `busy` from some question on.
 struct Tokens {
     number: AtomicU64,

@@ -1,11 +1,12 @@
 //! Which instances still have the connection on which they beat: a killed process's is closed at once.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, Value};
 
-use super::link::{Peer, client_id, parse, refused};
+use super::link::{Lenders, Peer, client_id, parse, refused};
 use super::{Store, cmd, millis};
 use crate::Bytes;
 use crate::error::{Remedy, Result};
@@ -60,6 +61,25 @@ impl Store {
     /// Since when the connection is open, where the server said how it is called.
     pub fn connected_since(&mut self) -> Option<Instant> {
         self.tracking.peer("look after the connection").ok().flatten().map(|peer| peer.since)
+    }
+
+    /// The same, where it is open at all.
+    pub fn open_since(&mut self) -> Option<Instant> {
+        self.tracking.is_open().then(|| self.connected_since()).flatten()
+    }
+
+    /// From now on this process's heartbeat may use the connection while it is idle.
+    #[must_use]
+    pub fn lending(self, lenders: &Lenders) -> Self {
+        self.tracking.lend(lenders);
+        self
+    }
+
+    /// From now on what finds no connection of its own uses one of those.
+    #[must_use]
+    pub fn borrowing(mut self, lenders: &Arc<Lenders>) -> Self {
+        self.tracking.borrow(Arc::clone(lenders));
+        self
     }
 
     /// Takes the turn to look at the connections; false while somebody else has it.
@@ -128,7 +148,7 @@ impl Store {
         doing: &'static str,
         build: &impl Fn(Bytes) -> Vec<Cmd>,
     ) -> Result<Vec<Value>> {
-        let peer = self.tracking.peer(doing)?;
+        let peer = self.tracking.peer_of_next(doing)?;
         let name = peer.as_ref().map(Peer::describe).unwrap_or_default();
         self.tracking.attempt(doing, &build(name.into_bytes()))
     }

@@ -1,7 +1,9 @@
 //! A connection that is opened at first use and replaced when it fails, and that knows the scripts.
 
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Value};
 
 use crate::connection::Connection;
@@ -9,13 +11,44 @@ use crate::error::{Error, Remedy, Result};
 use crate::scripts::{self, AtomicStep};
 use crate::settings::RedisDetails;
 
+/// Where a connection is, while it is open. Whoever runs a batch holds the lock.
+type Slot = Mutex<Option<Connection>>;
+
+/// Connections of this process over which its heartbeat goes when it cannot have one of its own.
+#[derive(Default)]
+pub struct Lenders {
+    slots: Mutex<Vec<Weak<Slot>>>,
+}
+
+impl Lenders {
+    fn add(&self, slot: &Arc<Slot>) {
+        let mut slots = self.slots.lock();
+        // Those of threads that began anew are gone.
+        slots.retain(|slot| slot.strong_count() > 0);
+        slots.push(Arc::downgrade(slot));
+    }
+
+    /// Runs a batch over one that is open and that nobody uses at this moment, if there is any.
+    fn run(&self, doing: &'static str, cmds: &[Cmd]) -> Option<Result<Vec<Value>>> {
+        let slots: Vec<_> = self.slots.lock().iter().filter_map(Weak::upgrade).collect();
+        slots.iter().find_map(|slot| {
+            let mut slot = slot.try_lock()?;
+            let connection = slot.take()?;
+            Some(batch(connection, &mut slot, doing, cmds))
+        })
+    }
+}
+
 /// A connection that heals itself.
 pub(super) struct Link {
     pub(super) details: RedisDetails,
     name: String,
-    connection: Option<Connection>,
+    connection: Arc<Slot>,
+    lenders: Option<Arc<Lenders>>,
     introduces_itself: bool,
     peer: Option<Peer>,
+    /// Why there is no connection for the next batch, where that is known already.
+    missing: Option<Error>,
     /// For opening a connection, with all that belongs to it, and again for each batch.
     limit: Option<Duration>,
 }
@@ -49,9 +82,11 @@ impl Link {
         Self {
             details: details.clone(),
             name,
-            connection: None,
+            connection: Arc::default(),
+            lenders: None,
             introduces_itself: false,
             peer: None,
+            missing: None,
             limit: None,
         }
     }
@@ -61,42 +96,62 @@ impl Link {
         self.limit = Some(limit);
     }
 
+    /// From now on others may use the connection while it is idle.
+    pub(super) fn lend(&self, lenders: &Lenders) {
+        lenders.add(&self.connection);
+    }
+
+    /// From now on a batch goes over somebody else's connection if there is none of its own.
+    pub(super) fn borrow(&mut self, lenders: Arc<Lenders>) {
+        self.lenders = Some(lenders);
+    }
+
     /// From now on each new connection asks the server how it is called there.
     pub(super) fn introduce(&mut self) {
         self.introduces_itself = true;
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.connection.is_some()
+        self.connection.lock().is_some()
     }
 
     pub(super) fn close(&mut self) {
-        self.connection = None;
+        *self.connection.lock() = None;
     }
 
     /// What the server calls this connection, which is opened if it is not yet. Nothing where it does not say so.
     pub(super) fn peer(&mut self, doing: &'static str) -> Result<Option<Peer>> {
-        self.connected(doing)?;
+        let connection = Arc::clone(&self.connection);
+        self.open(doing, &mut connection.lock())?;
         Ok(self.peer.clone())
     }
 
-    fn connected(&mut self, doing: &'static str) -> Result<&mut Connection> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let end = self.limit.map(|limit| Instant::now() + limit);
-                let mut connection = Connection::open(&mut self.details, &self.name, end)?;
-                self.peer = match self.introduces_itself {
-                    true => ask_peer(&mut connection, doing)?,
-                    false => None,
-                };
-                if let Some(limit) = self.limit {
-                    connection.limit_batches(limit.min(self.details.read_timeout));
-                }
-                connection
+    /// The same, for a batch that says over which connection it goes. Nothing where it goes over a borrowed one.
+    pub(super) fn peer_of_next(&mut self, doing: &'static str) -> Result<Option<Peer>> {
+        match self.peer(doing) {
+            Err(error) if self.lenders.is_some() => {
+                self.missing = Some(error);
+                Ok(None)
             }
+            outcome => outcome,
+        }
+    }
+
+    fn open(&mut self, doing: &'static str, slot: &mut Option<Connection>) -> Result<()> {
+        if slot.is_some() {
+            return Ok(());
+        }
+        let end = self.limit.map(|limit| Instant::now() + limit);
+        let mut connection = Connection::open(&mut self.details, &self.name, end)?;
+        self.peer = match self.introduces_itself {
+            true => ask_peer(&mut connection, doing)?,
+            false => None,
         };
-        Ok(self.connection.insert(connection))
+        if let Some(limit) = self.limit {
+            connection.limit_batches(limit.min(self.details.read_timeout));
+        }
+        *slot = Some(connection);
+        Ok(())
     }
 
     /// Runs a batch that may run twice: a connection that turns out to be dead is replaced and the batch sent
@@ -105,7 +160,7 @@ impl Link {
         if cmds.is_empty() {
             return Ok(Vec::new());
         }
-        let reused = self.connection.is_some();
+        let reused = self.is_open();
         match self.attempt(doing, cmds) {
             Err(error) if reused && error.remedy == Remedy::Reconnect => self.attempt(doing, cmds),
             outcome => outcome,
@@ -137,7 +192,7 @@ impl Link {
             }
         }
         if fails_by(doing, &replies, |error| error.remedy == Remedy::Reconnect || error.wants_login()) {
-            self.connection = None;
+            self.close();
         }
         Ok(replies)
     }
@@ -145,18 +200,33 @@ impl Link {
     pub(super) fn send(&mut self, doing: &'static str, cmds: &[Cmd]) -> Result<Vec<Value>> {
         #[cfg(debug_assertions)]
         let db = self.details.db;
-        let connection = self.connected(doing)?;
+        let slot = Arc::clone(&self.connection);
+        let mut slot = slot.lock();
+        let opened = self.missing.take().map_or_else(|| self.open(doing, &mut slot), Err);
+        if let Err(error) = opened {
+            let borrowed = self.lenders.as_ref().and_then(|lenders| lenders.run(doing, cmds));
+            return borrowed.unwrap_or(Err(error));
+        }
         #[cfg(debug_assertions)]
         crate::panics::here(db, doing, crate::panics::At::Before);
-        let outcome = connection.batch(doing, cmds);
+        let connection = slot.take().ok_or_else(|| Error::reply(doing, "none"))?;
+        let outcome = batch(connection, &mut slot, doing, cmds);
         #[cfg(debug_assertions)]
         crate::panics::here(db, doing, crate::panics::At::After);
-        // What failed in the middle of a batch cannot be trusted.
-        if outcome.is_err() {
-            self.connection = None;
-        }
         outcome
     }
+}
+
+/// What failed in the middle of a batch cannot be trusted: only a connection that got through is put into its place.
+fn batch(
+    mut connection: Connection,
+    place: &mut Option<Connection>,
+    doing: &'static str,
+    cmds: &[Cmd],
+) -> Result<Vec<Value>> {
+    let replies = connection.batch(doing, cmds)?;
+    *place = Some(connection);
+    Ok(replies)
 }
 
 /// Whether the server answers this command with an error for good: forbidden by an ACL, not known to it or to a proxy.
