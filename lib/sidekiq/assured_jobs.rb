@@ -18,9 +18,8 @@ module Sidekiq
   # Where a job travels: {WayIn} puts {Fetcher} in the place of Sidekiq's own, which gets jobs from the engine
   # ({Native}, in Rust), recorded as in flight already. Where another fetcher stays, {WorkInHand} has them recorded, and
   # {Middleware} waits for that. {DueJobs} brings retries and scheduled jobs into their queues. {Lifecycle} starts and
-  # ends the engine, {PushBack} returns jobs at a hard shutdown, {EventLoop} and {RecoveryClient} do what only Ruby
-  # can do when another process's jobs are recovered; {Callbacks} tells the application, and runs the handlers of dead
-  # jobs ({Deaths}).
+  # ends the engine, {PushBack} returns jobs at a hard shutdown, {EventLoop} writes what the engine has to say;
+  # {Callbacks} tells the application, and runs the handlers of dead jobs ({Deaths}).
   module AssuredJobs
     # Seconds. A clean exit that asks for no answer looks like a death to the others.
     PATIENCE = 2.0

@@ -137,14 +137,35 @@ RSpec.describe "Jobs that kill their process" do
     expect(told("discarded").flatten).to eq(tells ? %w[first] : [])
   end
 
-  it "die also where their exhausted block raises, or their class is gone" do
-    seed_orphans("dead", doomed(%w[a], job_class: "RaisingHandlerJob").merge(doomed(%w[b], job_class: "GoneJob")))
+  it "die also where their exhausted block raises" do
+    seed_orphans("dead", doomed(%w[a], job_class: "RaisingHandlerJob"))
     process = start_recoverer
 
-    wait_until("both are told") { told("dead").map(&:first).sort == %w[a b] }
-    expect(dead.map { |job| job["jid"] }).to contain_exactly("a", "b")
+    wait_until("it is told") { told("dead").map(&:first) == %w[a] }
+    expect(dead.map { |job| job["jid"] }).to eq(%w[a])
     expect(process.log).to include("the exhausted block is out of order")
     expect(process).to be_alive
+  end
+
+  it "keep their handlers until a process comes that knows their class" do
+    seed_orphans("dead", doomed(%w[ours]).merge(doomed((1..150).map(&:to_s), job_class: "TheirJob")))
+    start_recoverer
+    wait_until("those of the class that is known have run") { told("dead").map(&:first) == %w[ours] }
+    wait_until("all are dead") { redis.zcard("dead") == 151 }
+    expect(redis.llen(key("deaths"))).to eq(150)
+
+    start_recoverer(env: { "SPEC_THEIR_CLASS" => "true" })
+    wait_until("the others have run", within: 30) { told("dead").size == 151 }
+    expect(told("exhausted").size).to eq(151)
+    expect(redis.llen(key("deaths"))).to eq(0)
+  end
+
+  it "are told of all the same where no such process has come within dead_after" do
+    seed_orphans("dead", doomed(%w[gone], job_class: "GoneJob"))
+    start_recoverer(env: { "ASSURED_JOBS_DEAD_AFTER" => "2" })
+
+    wait_until("it is dead") { redis.zcard("dead") == 1 }
+    wait_until("it is told") { told("dead").map(&:first) == %w[gone] }
   end
 
   it "leave their handlers to the next process where one dies before it has called them" do
@@ -182,6 +203,17 @@ RSpec.describe "Jobs that kill their process" do
     expect(redis.zcard("dead")).to eq(10_000)
     expect(JSON.parse(redis.zrange("dead", -1, -1).first)).to include("jid" => "j")
     expect(redis.zscore("dead", "too old")).to be_nil
+  end
+
+  it "stay in the Dead set where those before them died by clocks that are ahead, and where its bound is less" do
+    ahead = Time.now.to_f + 7200
+    redis.zadd("dead", (1..10_000).map { |n| [ahead + n, "dead #{n}"] })
+    seed_orphans("dead", doomed((1..80).map(&:to_s)))
+    start_recoverer(env: { "SPEC_DEAD_MAX_JOBS" => "50" })
+
+    wait_until("the handlers were called", within: 30) { told("dead").size == 80 }
+    ours = redis.zrange("dead", 0, -1).grep_v(/\Adead /)
+    expect(ours.size).to eq(80)
   end
 
   it "start anew when a person enqueues them again" do
@@ -225,20 +257,21 @@ RSpec.describe "Jobs that kill their process" do
     expect(pushed).to include("jid" => "j", "assured_recoveries" => 3)
   end
 
-  context "when an orphan cannot be recovered" do
-    let(:app) { File.expand_path("../support/app_with_client_middleware.rb", __dir__) }
+  context "when an orphan cannot go back" do
     let(:garbage) { "{\"class\":\xFF\xFE".b }
 
-    it "goes to the Dead set after max_recoveries looks, and harms neither API nor web page" do
-      seed_orphans("dead", payloads(%w[refused], args: ->(_) { ["refuse", 0] }).merge("garbage" => garbage))
-      process = start_recoverer(env: { "ASSURED_JOBS_MAX_RECOVERIES" => "2" })
+    it "goes to the Dead set after dead_after, also with dead: false, and harms neither API nor web page" do
+      redis.set("queue:odd", "no list")
+      odd = payloads(%w[stuck], queue: "odd").transform_values { |payload| payload.sub(/}\z/, ',"dead":false}') }
+      seed_orphans("dead", odd.merge("garbage" => garbage))
+      process = start_recoverer(env: { "ASSURED_JOBS_DEAD_AFTER" => "3", "ASSURED_JOBS_MAX_RECOVERIES" => "1" })
 
+      wait_until("both are logged") { process.log.scan("cannot go back and stays recorded").size == 2 }
       wait_until("both are dead", within: 30) { redis.zcard("dead") == 2 }
       expect(redis.zrange("dead", 0, -1).map(&:b)).to include(garbage)
-      expect(process.log.scan("cannot be recovered and stays recorded").size).to eq(2)
       wait_until("the instance is forgotten") { !registered.include?("dead") }
-      refused = dead_jobs_by_api.find { |job| job["jid"] == "refused" }
-      expect(refused["error_message"]).to match(/3 times: refused by client middleware/)
+      stuck = dead_jobs_by_api.find { |job| job["jid"] == "stuck" }
+      expect(stuck["error_message"]).to match(/its queue is no list.*not at fault/)
       expect(web_page).to include("UnrecoverableJob")
     end
 

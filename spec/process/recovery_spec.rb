@@ -4,7 +4,6 @@ require_relative "../support/fault_proxy"
 require_relative "../support/repeater"
 
 RSpec.describe "Recovery by a Sidekiq process" do
-  let(:with_middleware) { File.expand_path("../support/app_with_client_middleware.rb", __dir__) }
   # Nobody works on this queue: what is recovered stays there to be counted.
   let(:parked) { ["-q", "other"] }
 
@@ -48,37 +47,29 @@ RSpec.describe "Recovery by a Sidekiq process" do
     expect(payload).to match(/\A#{Regexp.escape(odd.delete_suffix("1.5}"))}#{now},"assured_recoveries":1}\z/)
   end
 
-  it "recovers what it can when orphans are bad, and keeps and logs the others" do
+  it "puts bad orphans back, too, and keeps only those of which nothing tells their queue" do
     orphans = payloads((1..7).map(&:to_s), args: ->(jid) { [jid, 0] })
-    orphans.merge!(payloads(%w[refused], args: ->(_) { ["refuse", 0] }))
-    orphans.merge!(payloads(%w[raised], args: ->(_) { ["raise", 0] }))
-    orphans.merge!(payloads(%w[unfinished], args: ->(_) { ["raise no StandardError", 0] }))
     orphans["unparsable"] = "{\"class\":"
+    orphans["no json"] = "{\"queue\":\"parked\",\"class\":"
     seed_orphans("dead", orphans)
-    process = start_sidekiq(app: with_middleware, env: { "ASSURED_JOBS_MAX_RECOVERIES" => "1000" })
+    process = start_sidekiq
 
     wait_until("seven are finished") { finished.keys.sort == (1..7).map(&:to_s) }
-    wait_until("four are logged") { process.log.scan("cannot be recovered and stays recorded").size == 4 }
-    expect(redis.smembers(key("jobs:dead"))).to contain_exactly("unparsable", "refused", "raised", "unfinished")
-    expect(redis.get(key("job:unparsable"))).to eq("{\"class\":")
-    expect(process.log).to include("refused by client middleware", "the middleware is out of order",
-                                   "NotImplementedError: the middleware is not finished", "EOF while")
+    wait_until("one is logged") { process.log.scan("cannot go back and stays recorded").size == 1 }
+    expect(redis.smembers(key("jobs:dead"))).to contain_exactly("unparsable")
+    expect(redis.lrange("queue:parked", 0, -1)).to eq(["{\"queue\":\"parked\",\"class\":"])
     expect(started.values).to all(eq(1))
   end
 
-  it "shows each orphan to client middleware, with its jid" do
-    seed_orphans("dead", payloads(%w[a b], queue: "parked"))
-    start_sidekiq(app: with_middleware, args: parked)
+  context "when the recovering process is killed" do
+    let(:proxy) { FaultProxy.new(redis_server.port) { |_, instant| 0.05 if instant == :after } }
 
-    wait_until("both are queued") { parked_jids.sort == %w[a b] }
-    expect(redis.lrange("middleware:saw", 0, -1)).to contain_exactly("a", "b")
-  end
+    after { proxy.close }
 
-  shared_examples "a recovery that is interrupted" do
     it "loses none of 500 orphans and queues none twice" do
       jids = (1..500).map(&:to_s)
       seed_orphans("dead", payloads(jids, queue: "parked"))
-      recoverer = spawn_sidekiq(**interrupted, args: parked)
+      recoverer = spawn_sidekiq(url: proxy.url, args: parked)
       wait_until("the recovery is in the middle", within: 30) { redis.llen("queue:parked").between?(50, 450) }
       recoverer.kill
       done = redis.llen("queue:parked")
@@ -90,20 +81,5 @@ RSpec.describe "Recovery by a Sidekiq process" do
       expect(parked_jids).to match_array(jids)
       expect(redis.keys(key("job:*"))).to be_empty
     end
-  end
-
-  context "when the recovering process is killed, without client middleware" do
-    let(:proxy) { FaultProxy.new(redis_server.port) { |_, instant| 0.05 if instant == :after } }
-    let(:interrupted) { { url: proxy.url } }
-
-    after { proxy.close }
-
-    it_behaves_like "a recovery that is interrupted"
-  end
-
-  context "when the recovering process is killed, with client middleware" do
-    let(:interrupted) { { app: with_middleware, env: { "SPEC_MIDDLEWARE_SECONDS" => "0.005" } } }
-
-    it_behaves_like "a recovery that is interrupted"
   end
 end

@@ -18,7 +18,7 @@ RSpec.describe "A process that is told to stop" do
   it "ends cleanly however little its jobs wait to be recorded" do
     exits = Array.new(6) { spawn_sidekiq(env: { "ASSURED_JOBS_TRACK_TIMEOUT" => "0" }, args: ["-c", "1"]) }
     exits.each { |process| process.wait_until_ready(within: 60) }
-    exits.each { |process| process.signal(:TERM) }
+    Process.kill(:TERM, *exits.map(&:pid))
     exits.each(&:wait_for_exit)
 
     expect(exits.map(&:log).grep(/did not answer at the end/)).to be_empty

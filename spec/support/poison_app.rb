@@ -42,6 +42,9 @@ class ForgottenJob < KillingJob
   sidekiq_options dead: false
 end
 
+# Of another application, which shares this Redis.
+TheirJob = Class.new(KillingJob) if ENV["SPEC_THEIR_CLASS"]
+
 class RaisingHandlerJob < KillingJob
   sidekiq_retries_exhausted { raise "the exhausted block is out of order" }
 end
@@ -84,6 +87,7 @@ class ThrottledJob
 end
 
 Sidekiq.configure_server do |config|
+  AnySidekiq.options[:dead_max_jobs] = ENV["SPEC_DEAD_MAX_JOBS"].to_i if ENV["SPEC_DEAD_MAX_JOBS"]
   config.server_middleware do |chain|
     chain.add(InterruptedJob::Handler)
     chain.add(ThrottledJob::Throttle)

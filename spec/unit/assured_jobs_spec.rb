@@ -3,7 +3,8 @@
 RSpec.describe Sidekiq::AssuredJobs do
   let(:middleware) { described_class::Middleware.new }
   let(:job) do
-    { "class" => "AnyJob", "args" => [[], 12_345_678_901_234_567_890], "jid" => "jid-1", "assured_jobs" => true }
+    { "class" => "AnyJob", "args" => [[], 12_345_678_901_234_567_890], "jid" => "jid-1", "queue" => "low",
+      "assured_jobs" => true }
   end
 
   around do |example|
@@ -92,9 +93,10 @@ RSpec.describe Sidekiq::AssuredJobs do
       "plain", "with spaces", "new\nline", "<script>", "a*[b]?", "ünïcode", "\u0000nul", "job:x", "'; FLUSHALL"
     ].each do |hostile|
       it "takes #{hostile.inspect} as jid and queue for data" do
-        middleware.call(Object.new, job.merge("jid" => hostile), hostile) do
+        odd = job.merge("jid" => hostile, "queue" => hostile)
+        middleware.call(Object.new, odd, hostile) do
           expect(in_flight.map(&:b)).to eq([hostile.b])
-          expect(redis.get(key("job:#{hostile}")).b).to eq(JSON.generate(job.merge("jid" => hostile)).b)
+          expect(redis.get(key("job:#{hostile}")).b).to eq(JSON.generate(odd).b)
         end
         expect(in_flight).to be_empty
       end

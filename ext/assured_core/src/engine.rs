@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::Bytes;
+use crate::assured_classes::AssuredClasses;
 use crate::events::Events;
 use crate::fetch::{DueRequest, Job, Queues, Request};
 use crate::heartbeat::{Checkups, Farewell, Heartbeat, Outage};
@@ -14,7 +15,6 @@ use crate::password::Passwords;
 use crate::payload;
 use crate::pipeline::{LANES, NEAR_LANES, Pipeline};
 use crate::pulse::Pulse;
-use crate::recovery::{Decision, Push};
 use crate::registry::{Registry, Token};
 use crate::settings::Settings;
 use crate::store::{Lenders, Store};
@@ -30,13 +30,13 @@ pub struct Engine {
     registry: Arc<Registry>,
     pipeline: Arc<Pipeline>,
     events: Arc<Events>,
-    push: Arc<Push>,
     outage: Arc<Outage>,
     pulse: Arc<Pulse>,
     alarms: Alarms,
     farewell: Arc<Farewell>,
     checkups: Arc<Checkups>,
     lenders: Arc<Lenders>,
+    classes: Arc<AssuredClasses>,
     sweeps: Arc<Mutex<Vec<Arc<Waiter<Answer>>>>>,
     lanes: Once,
 }
@@ -61,13 +61,15 @@ impl Engine {
                 Arc::clone(&events),
                 Arc::clone(&alarms.heartbeat),
             )),
-            push: Arc::default(),
             outage: Arc::default(),
             pulse: Arc::new(Pulse::new(settings.heartbeat_interval, settings.heartbeat_ttl)),
             alarms,
             farewell: Arc::default(),
             checkups: Arc::default(),
             lenders: Arc::default(),
+            classes: Arc::new(AssuredClasses::new(
+                settings.assured_classes.iter().map(|(name, limit)| (name.clone().into_bytes(), *limit)),
+            )),
             sweeps: Arc::default(),
             lanes: Once::new(),
             registry,
@@ -105,6 +107,7 @@ impl Engine {
             alarm: Arc::clone(&self.alarms.heartbeat),
             farewell: Arc::clone(&self.farewell),
             checkups: Arc::clone(&self.checkups),
+            classes: Arc::clone(&self.classes),
         };
         let mut candidates = Candidates::new(&self.settings);
         spawn("saj-heartbeat", Arc::clone(&self.events), move || heartbeat.serve(&mut candidates));
@@ -141,7 +144,6 @@ impl Engine {
             settings: Arc::clone(&self.settings),
             identity: Arc::clone(&self.identity),
             pulse: Arc::clone(&self.pulse),
-            push: Arc::clone(&self.push),
             lenders: Arc::clone(&self.lenders),
             events: Arc::clone(&self.events),
             outage: Arc::clone(&self.outage),
@@ -219,6 +221,12 @@ impl Engine {
         self.registry.recorded(token)
     }
 
+    /// Says that the jobs of a class are assured, and how often they may be recovered, where it says so.
+    pub fn assure_class(&self, name: Bytes, limit: Option<u64>) {
+        self.classes.add(name, limit);
+        self.alarms.heartbeat.nudge();
+    }
+
     /// Ends an attempt. Does not wait for Redis.
     pub fn release(&self, token: Token) {
         self.pipeline.release(token);
@@ -290,11 +298,6 @@ impl Engine {
             refuse(&self.sweeps);
         }
         waiter
-    }
-
-    /// Takes Ruby's decisions about a batch of orphans.
-    pub fn decide(&self, batch: u64, decisions: Vec<Decision>) {
-        self.push.decide(batch, decisions);
     }
 
     /// Events for Ruby.

@@ -29,23 +29,12 @@ pub enum Level {
 pub enum Event {
     /// A line for the log.
     Log(Level, String),
-    /// Orphans for `Sidekiq::Client` to push, answered through [`crate::recovery::Push`].
-    Orphans(u64, Vec<Orphan>),
     /// What the application may want to be told.
     Notices(Vec<Notice>),
     /// Dead jobs lie in Redis whose death handlers have not begun.
     Deaths,
     /// So many notices found no room.
     Dropped(u64),
-}
-
-/// An orphan on its way through Ruby.
-#[derive(Clone, Debug)]
-pub struct Orphan {
-    /// Name of the record.
-    pub name: Bytes,
-    /// Payload, made ready to be queued.
-    pub payload: Bytes,
 }
 
 /// What a notice is about. The names are those that the application subscribes to.
@@ -155,12 +144,6 @@ impl Events {
         }
     }
 
-    /// Adds orphans for Ruby to push. Never dropped: the sender waits for the answer before it sends more.
-    pub fn push_orphans(&self, batch: u64, orphans: Vec<Orphan>) {
-        self.state.lock().queue.push_back(Event::Orphans(batch, orphans));
-        self.changed.notify_all();
-    }
-
     /// Waits for events and takes all of them; none once the queue is closed and empty.
     pub fn next_batch(&self, deadline: Option<Instant>) -> Woken<Vec<Event>> {
         let mut state = self.state.lock();
@@ -209,17 +192,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_finds_no_room_is_counted_and_orphans_always_find_some() {
+    fn what_finds_no_room_is_counted() {
         let events = Events::default();
         (0..CAPACITY).for_each(|_| events.log(Level::Info, "line"));
         events.log(Level::Info, "one too many");
         events.notify(vec![Notice::of_instance(Kind::InstanceDied, b"a", None); 3]);
         events.report_deaths();
-        events.push_orphans(1, Vec::new());
         let Woken::Answered(batch) = events.next_batch(None) else { panic!("nothing came") };
-        assert_eq!(batch.len(), CAPACITY + 3);
-        assert!(matches!(batch[CAPACITY], Event::Orphans(1, _)));
-        assert!(matches!(&batch[CAPACITY + 1], Event::Log(_, line) if line.starts_with("1 log")));
-        assert!(matches!(batch[CAPACITY + 2], Event::Dropped(3)));
+        assert_eq!(batch.len(), CAPACITY + 2);
+        assert!(matches!(&batch[CAPACITY], Event::Log(_, line) if line.starts_with("1 log")));
+        assert!(matches!(batch[CAPACITY + 1], Event::Dropped(3)));
     }
 }

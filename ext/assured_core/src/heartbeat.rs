@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::Bytes;
+use crate::assured_classes::AssuredClasses;
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::error::{Error, Remedy, Result};
@@ -54,6 +55,8 @@ pub struct Heartbeat {
     pub alarm: Arc<Alarm>,
     /// Asks for a clean end.
     pub farewell: Arc<Farewell>,
+    /// Announced to whoever pops jobs.
+    pub classes: Arc<AssuredClasses>,
     /// Asked for before the thread was nudged; answered after the next beat.
     pub checkups: Arc<Checkups>,
 }
@@ -159,6 +162,7 @@ impl Heartbeat {
                     store.clear_verdict(&identity.id, &verdict)?;
                 }
                 self.restore(&gone);
+                self.classes.announce(store)?;
                 self.settle_strays(records, strays);
                 self.registry.note_beat(self.settings.heartbeat_interval);
                 Ok(())
@@ -172,6 +176,8 @@ impl Heartbeat {
             let (sent, sent_awake_or_not) = (Instant::now(), clock::awake_or_not());
             if store.claim(&identity, self.settings.heartbeat_ttl)? {
                 let id = printable::name(&identity.id);
+                // Before anybody fetches.
+                self.classes.announce(store)?;
                 self.events.log(Level::Info, format!("instance {id} started"));
                 self.identity.set(identity);
                 self.pulse.beat(sent);

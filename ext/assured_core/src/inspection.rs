@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Bytes;
 use crate::error::Result;
+use crate::record;
 use crate::store::{InstanceStatus, Store};
 
 /// Records read in one step, and the bytes of payload that one step may carry.
@@ -38,10 +39,10 @@ pub fn records(store: &mut Store, ttl: Duration, dead_only: bool) -> Result<Vec<
     let mut found = Vec::new();
     for status in instances(store, ttl)?.into_iter().filter(|status| !dead_only || status.beat.is_none()) {
         each_batch(store, &status.id, STEP, BUDGET, |_, batch| {
-            found.extend(batch.into_iter().map(|(name, payload)| InFlight {
+            found.extend(batch.into_iter().map(|(name, record)| InFlight {
                 instance: status.id.clone(),
                 name,
-                payload,
+                payload: record.map(|record| record::read(&record).1.to_vec()),
             }));
             Ok(true)
         })?;

@@ -75,6 +75,11 @@ impl Keys {
         self.tracked(b"stats", b"")
     }
 
+    /// Hash: names of assured classes → how often their jobs may be recovered, or nothing.
+    pub fn assured_classes(&self) -> Bytes {
+        self.tracked(b"assured_classes", b"")
+    }
+
     /// List: payloads of jobs that died and whose handlers have not begun.
     pub fn deaths(&self) -> Bytes {
         self.tracked(b"deaths", b"")

@@ -5,6 +5,7 @@
 //! [`pipeline`] mirrors it to Redis through [`store`], [`heartbeat`] keeps the claim alive, and, after a
 //! crash, another instance's [`sweeper`] reaches a verdict ([`verdict`]) and runs a [`recovery`].
 
+pub mod assured_classes;
 pub mod backoff;
 pub mod clock;
 pub mod connection;
@@ -25,6 +26,7 @@ pub mod payload;
 pub mod pipeline;
 pub mod printable;
 pub mod pulse;
+pub mod record;
 pub mod recovery;
 pub mod registry;
 pub mod released;

@@ -17,15 +17,6 @@ pub const LIMIT: &str = "assured_max_recoveries";
 const ENQUEUED_AT: &str = "enqueued_at";
 const FAILED_AT: &str = "failed_at";
 
-/// A payload made ready for its queue.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Revived {
-    /// The queue that the payload names.
-    pub queue: Bytes,
-    /// The payload with `enqueued_at` and `assured_recoveries` set.
-    pub payload: Bytes,
-}
-
 /// Makes the payload of an attempt that ended without acknowledgement ready to run again: counted as a recovery, in the
 /// queue that it was fetched from, and with the error that Sidekiq shows among its retries, as [`mortify`] does for the
 /// Dead set. `None` where it is no JSON object.
@@ -73,15 +64,12 @@ pub struct Profile {
 
 /// Makes the payload of an orphan ready to be queued again. `counts` is whether its instance died; where it ended
 /// cleanly the count stays as it is, and is written all the same: it marks the job as recovered.
-///
-/// # Errors
-/// Why it cannot be: invalid JSON, no object, or no queue name in it.
-pub fn revive(payload: &[u8], timestamps: Timestamps, counts: bool) -> Result<Revived, String> {
-    let fields = parse(payload)?;
-    let queue = text(&fields, "queue").ok_or("the payload names no queue")?;
+/// `None` where it is no JSON object.
+pub fn revive(payload: &[u8], timestamps: Timestamps, counts: bool) -> Option<Bytes> {
+    let fields = parse(payload).ok()?;
     let recoveries = count(&fields, RECOVERIES).unwrap_or(0).saturating_add(counts.into());
     let changes = [(ENQUEUED_AT, now(timestamps)), (RECOVERIES, recoveries.to_string())];
-    Ok(Revived { queue: queue.into_bytes(), payload: splice(&fields, &changes) })
+    Some(splice(&fields, &changes))
 }
 
 /// Reads a payload; nothing where it is no JSON object.
@@ -110,9 +98,18 @@ pub fn mortify(payload: &[u8], error_class: &str, message: &str, timestamps: Tim
 /// Text that the payload of an assured job contains, as Ruby's JSON writes it. Other text may contain it, too.
 pub const FLAG: &str = r#""assured_jobs":true"#;
 
-/// Whether the payload itself, and not something inside its arguments, says that the job is assured.
-pub fn is_assured(payload: &[u8]) -> bool {
-    assured_jid(payload).is_some()
+/// Whether the payload itself, and not something inside its arguments, says that the job is assured, or that it is not;
+/// nothing where its class decides. What is no JSON object is no job.
+pub fn says_assured(payload: &[u8]) -> Option<bool> {
+    let Ok(fields) = parse(payload) else { return Some(false) };
+    Some(raw(&fields, "assured_jobs")? == "true")
+}
+
+/// Name of the class that decides whether a job is assured, where the payload does not say.
+pub fn class_that_decides(payload: &[u8]) -> Option<String> {
+    let fields = parse(payload).ok()?;
+    let class = || text(&fields, "wrapped").or_else(|| text(&fields, "class"));
+    if raw(&fields, "assured_jobs").is_some() { None } else { class() }
 }
 
 /// The jid of a payload that says that it is assured; empty where it has none.
@@ -218,7 +215,7 @@ mod tests {
 
     fn revived(payload: &str) -> String {
         let revived = revive(payload.as_bytes(), Timestamps::IntegerMillis, true).unwrap();
-        String::from_utf8(revived.payload).unwrap()
+        String::from_utf8(revived).unwrap()
     }
 
     #[test]
@@ -242,7 +239,7 @@ mod tests {
     fn a_clean_exit_does_not_count_and_marks_the_job_as_recovered() {
         for (given, expected) in [(r#"{"queue":"q"}"#, 0), (r#"{"queue":"q","assured_recoveries":2}"#, 2)] {
             let revived = revive(given.as_bytes(), Timestamps::FloatSeconds, false).unwrap();
-            let out = String::from_utf8(revived.payload).unwrap();
+            let out = String::from_utf8(revived).unwrap();
             assert!(out.contains(&format!(r#""assured_recoveries":{expected}"#)), "{out}");
         }
     }
@@ -308,31 +305,23 @@ mod tests {
 
     #[test]
     fn the_queue_may_hold_any_character() {
-        let out = revive(r#"{"queue":"a:\"b\u00e9"}"#.as_bytes(), Timestamps::FloatSeconds, true).unwrap();
-        assert_eq!(out.queue, "a:\"bé".as_bytes());
+        assert_eq!(queue(r#"{"queue":"a:\"b\u00e9"}"#.as_bytes()).unwrap(), "a:\"bé".as_bytes());
     }
 
     #[test]
-    fn says_why_it_cannot() {
-        for (payload, why) in [
-            ("", "EOF"),
-            ("[1]", "invalid type"),
-            ("{\"queue\":1}", "names no queue"),
-            ("{}", "names no queue"),
-            ("{\"queue\":\"q\"} trailing", "trailing"),
-        ] {
-            let error = revive(payload.as_bytes(), Timestamps::FloatSeconds, true).unwrap_err();
-            assert!(error.contains(why), "{payload}: {error}");
+    fn what_is_no_json_object_stays_as_it_is() {
+        for payload in ["", "[1]", "{\"queue\":\"q\"} trailing", "{\"queue\":"] {
+            assert_eq!(revive(payload.as_bytes(), Timestamps::FloatSeconds, true), None, "{payload}");
         }
-        assert!(revive(b"{\"queue\":\"q\",\"a\":\"\xff\"}", Timestamps::FloatSeconds, true).is_err());
+        assert_eq!(revive(b"{\"queue\":\"q\",\"a\":\"\xff\"}", Timestamps::FloatSeconds, true), None);
     }
 
     #[test]
-    fn only_the_payload_itself_makes_a_job_assured() {
-        assert!(is_assured(br#"{"args":[],"assured_jobs":true}"#));
-        assert!(!is_assured(br#"{"args":[{"assured_jobs":true}]}"#));
-        assert!(!is_assured(br#"{"args":["\"assured_jobs\":true"],"assured_jobs":false}"#));
-        assert!(!is_assured(b"not JSON"));
+    fn only_the_payload_itself_says_whether_a_job_is_assured() {
+        assert_eq!(says_assured(br#"{"args":[],"assured_jobs":true}"#), Some(true));
+        assert_eq!(says_assured(br#"{"args":[{"assured_jobs":true}]}"#), None);
+        assert_eq!(says_assured(br#"{"args":["\"assured_jobs\":true"],"assured_jobs":false}"#), Some(false));
+        assert_eq!(says_assured(b"not JSON"), Some(false));
     }
 
     proptest! {

@@ -2,99 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
 
 use crate::Bytes;
 use crate::error::Result;
-use crate::events::{Events, Kind, Level, Notice, Orphan};
+use crate::events::{Events, Kind, Level, Notice};
 use crate::inspection::each_batch;
 use crate::obituary::Obituary;
 use crate::payload::{self, Profile};
 use crate::printable;
-use crate::settings::{PushBy, Settings};
+use crate::record;
+use crate::settings::Settings;
 use crate::store::{Death, FORBIDDEN, Requeued, Return, Store};
 use crate::verdict::Sighting;
-use crate::waiter::{Waiter, Woken};
 
 /// Orphans of one atomic step. A script of this size keeps Redis busy for well under a millisecond.
 const BATCH: usize = 100;
 
 /// Bytes of payload that one step may carry.
 const BUDGET: usize = 1 << 20;
-
-/// How long Ruby may take over one batch of orphans before the sweep gives up; the next one tries again.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often the lock is looked after meanwhile.
-const PATIENCE_STEP: Duration = Duration::from_millis(500);
-
-/// What Ruby decided about an orphan.
-#[derive(Clone, Debug)]
-pub enum Decision {
-    /// Client middleware let it pass: push this payload.
-    Push(Return),
-    /// It cannot be pushed: refused by a client middleware, or something raised.
-    Refused {
-        /// Name of the record.
-        name: Bytes,
-        /// Why, for the log.
-        why: String,
-    },
-    /// It cannot be pushed yet, through no fault of its own: a duplicate holds its unique lock.
-    Waits {
-        /// Name of the record.
-        name: Bytes,
-        /// For what, for the log.
-        why: String,
-    },
-}
-
-/// The way of orphans through Ruby and back.
-#[derive(Debug, Default)]
-pub struct Push {
-    last: AtomicU64,
-    waiting: Mutex<HashMap<u64, Arc<Waiter<Vec<Decision>>>>>,
-}
-
-impl Push {
-    /// Takes Ruby's decisions about a batch. A batch nobody waits for any more is forgotten.
-    pub fn decide(&self, batch: u64, decisions: Vec<Decision>) {
-        if let Some(waiter) = self.waiting.lock().remove(&batch) {
-            waiter.answer(decisions);
-        }
-    }
-
-    /// Asks for decisions; `go_on` is asked again and again meanwhile, as client middleware may be slow.
-    fn ask(
-        &self,
-        events: &Events,
-        orphans: Vec<Orphan>,
-        mut go_on: impl FnMut() -> Result<bool>,
-    ) -> Result<Option<Vec<Decision>>> {
-        let batch = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let waiter = Waiter::new();
-        self.waiting.lock().insert(batch, Arc::clone(&waiter));
-        events.push_orphans(batch, orphans);
-        let deadline = Instant::now() + PATIENCE;
-        let mut answer = None;
-        let mut outcome = Ok(true);
-        while answer.is_none() && Instant::now() < deadline {
-            outcome = go_on();
-            if !matches!(outcome, Ok(true)) {
-                break;
-            }
-            answer = match waiter.wait(Some(Instant::now() + PATIENCE_STEP)) {
-                Woken::Answered(decisions) => Some(decisions),
-                Woken::TimedOut | Woken::Interrupted => None,
-            };
-        }
-        self.waiting.lock().remove(&batch);
-        outcome.map(|_| answer)
-    }
-}
 
 /// Error classes of the Dead set, defined in `lib/sidekiq/assured_jobs/errors.rb`.
 const POISON: &str = "Sidekiq::AssuredJobs::PoisonJob";
@@ -125,11 +51,12 @@ struct Case {
     profile: Option<Profile>,
 }
 
-/// How often an orphan was looked at that cannot be recovered, and in which run last: one run may see a record twice.
-#[derive(Clone, Copy, Default)]
-struct Looks {
-    times: u64,
-    run: u64,
+/// Whether a dead job lies in the Dead set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// Not with `dead: false`.
+    AsItsClassSays,
+    InAnyCase,
 }
 
 /// One batch on its way.
@@ -138,6 +65,8 @@ struct Batch<'a> {
     /// Its instance ended cleanly: no job has killed it.
     retired: bool,
     silent: Option<Duration>,
+    /// Of the classes of payloads that carry none.
+    class_limits: HashMap<String, u64>,
     cases: HashMap<Bytes, Case>,
     deaths: Vec<(Death, String)>,
     report: Report,
@@ -147,16 +76,15 @@ struct Batch<'a> {
 pub struct Recovery {
     settings: Arc<Settings>,
     events: Arc<Events>,
-    push: Arc<Push>,
     obituary: Obituary,
-    run: u64,
-    stuck: HashMap<(Bytes, Bytes), Looks>,
+    /// Orphans that cannot go back, and since when.
+    stuck: HashMap<(Bytes, Bytes), Instant>,
 }
 
 impl Recovery {
     /// A recovery that has not looked at anything yet.
-    pub fn new(settings: Arc<Settings>, events: Arc<Events>, push: Arc<Push>) -> Self {
-        Self { settings, events, push, obituary: Obituary::default(), run: 0, stuck: HashMap::new() }
+    pub fn new(settings: Arc<Settings>, events: Arc<Events>) -> Self {
+        Self { settings, events, obituary: Obituary::default(), stuck: HashMap::new() }
     }
 
     /// Takes in a look at all instances, for what people are told of the dead.
@@ -175,7 +103,6 @@ impl Recovery {
     ) -> Result<Report> {
         let began = Instant::now();
         let mut report = Report::default();
-        self.run += 1;
         let retired = store.has_retired(id)?;
         if !retired && self.obituary.is_news(id) {
             let notice = Notice::of_instance(Kind::InstanceDied, id, self.obituary.silent(id));
@@ -186,7 +113,7 @@ impl Recovery {
                 return Ok(false);
             }
             let batch = Batch::new(id, retired, self.obituary.silent(id));
-            let done = self.batch(store, batch, by, records, &mut go_on)?;
+            let done = self.batch(store, batch, by, records)?;
             report += done.unwrap_or_default();
             Ok(done.is_some())
         })?;
@@ -216,33 +143,14 @@ impl Recovery {
         mut batch: Batch<'_>,
         by: &[u8],
         records: Vec<(Bytes, Option<Bytes>)>,
-        go_on: &mut impl FnMut(&mut Store) -> Result<bool>,
     ) -> Result<Option<Report>> {
         let id = batch.id;
+        batch.class_limits = class_limits(store, &records)?;
         let mut returns = Vec::with_capacity(records.len());
-        for (name, payload) in records {
-            match payload {
-                Some(payload) => returns.extend(self.examine(&mut batch, name, payload)),
+        for (name, record) in records {
+            match record {
+                Some(record) => returns.extend(self.examine(&mut batch, name, &record)),
                 None => self.drop_empty(store, id, &name)?,
-            }
-        }
-        if self.settings.push_by == PushBy::Client && !returns.is_empty() {
-            let orphans =
-                returns.into_iter().map(|item| Orphan { name: item.name, payload: item.payload }).collect();
-            let Some(decisions) = self.push.ask(&self.events, orphans, || go_on(store))? else {
-                self.events.log(Level::Warn, "a recovery was left before client middleware was through");
-                return Ok(None);
-            };
-            returns = Vec::with_capacity(decisions.len());
-            for decision in decisions {
-                match decision {
-                    Decision::Push(item) => returns.push(item),
-                    Decision::Refused { name, why } => self.keep(&mut batch, &name, &why),
-                    Decision::Waits { name, why } => {
-                        batch.report.stuck += 1;
-                        self.note_waiting(id, &name, &why);
-                    }
-                }
             }
         }
         if !self.requeue(store, &mut batch, by, &returns)? || !self.kill(store, &mut batch, by)? {
@@ -251,83 +159,74 @@ impl Recovery {
         Ok(Some(batch.report))
     }
 
-    /// What is to be pushed for an orphan, if it is.
-    fn examine(&mut self, batch: &mut Batch<'_>, name: Bytes, payload: Bytes) -> Option<Return> {
-        let profile = payload::profile(&payload);
-        let revived = payload::revive(&payload, self.settings.timestamps, !batch.retired);
-        let limit = self.limit(profile.as_ref());
+    /// What is to be pushed for an orphan, if it is: the bytes that lay in its queue, but for the count and
+    /// `enqueued_at`. What is no JSON object goes back as it is, to be dealt with by Sidekiq.
+    fn examine(&mut self, batch: &mut Batch<'_>, name: Bytes, record: &[u8]) -> Option<Return> {
+        let (popped_from, payload) = record::read(record);
+        let mut profile = payload::profile(payload);
+        let queue = record::queue(record);
+        if let (Some(profile), Some(popped_from)) = (&mut profile, popped_from) {
+            profile.queue = Some(String::from_utf8_lossy(popped_from).into_owned());
+        }
+        let by_class = || batch.class_limits.get(profile.as_ref()?.class.as_ref()?).copied();
+        let limit = profile.as_ref().and_then(|profile| profile.limit).or_else(by_class);
+        let limit = limit.unwrap_or(self.settings.max_recoveries);
         let recoveries = profile.as_ref().map_or(0, |profile| profile.recoveries);
-        batch.cases.insert(name.clone(), Case { payload, profile });
-        match revived {
-            Ok(_) if recoveries >= limit && !batch.retired => {
-                let times = recoveries.saturating_add(1);
-                let (id, option) = (printable::name(batch.id), "assured_max_recoveries");
-                let why = format!(
-                    "{times} instances died, or were taken for dead, while they ran this job, the last one was {id}; \
-                     it may be recovered {limit} times (max_recoveries, or {option} of its class)"
-                );
-                self.condemn(batch, name, POISON, why);
-                None
-            }
-            Ok(revived) => Some(Return { name, queue: revived.queue, payload: revived.payload }),
-            Err(why) => {
-                self.keep(batch, &name, &why);
-                None
-            }
+        let payload = payload.to_vec();
+        let revived = payload::revive(&payload, self.settings.timestamps, !batch.retired);
+        batch.cases.insert(name.clone(), Case { payload: payload.clone(), profile });
+        let Some(queue) = queue else {
+            self.leave(batch, &name, "nothing tells which queue it came from");
+            return None;
+        };
+        if recoveries >= limit && !batch.retired {
+            let times = recoveries.saturating_add(1);
+            let (id, option) = (printable::name(batch.id), "assured_max_recoveries");
+            let why = format!(
+                "{times} instances died, or were taken for dead, while they ran this job, the last one was {id}; \
+                 it may be recovered {limit} times (max_recoveries, or {option} of its class)"
+            );
+            self.condemn(batch, name, Kept::AsItsClassSays, POISON, why);
+            return None;
         }
+        Some(Return { name, queue, payload: revived.unwrap_or(payload) })
     }
 
-    fn limit(&self, profile: Option<&Profile>) -> u64 {
-        profile.and_then(|profile| profile.limit).unwrap_or(self.settings.max_recoveries)
-    }
-
-    /// Keeps an orphan recorded that cannot be pushed; after `max_recoveries` looks it goes to the Dead set.
-    fn keep(&mut self, batch: &mut Batch<'_>, name: &[u8], why: &str) {
-        let Some(case) = batch.cases.get(name) else { return };
-        let limit = self.limit(case.profile.as_ref());
-        let times = self.note_stuck(batch.id, name, why);
-        if times > limit {
-            let why = format!("could not be recovered from a dead instance, {times} times: {why}");
-            return self.condemn(batch, name.to_vec(), UNRECOVERABLE, why);
+    /// Leaves an orphan recorded that cannot go back now. It is tried again at each sweep, for `dead_after` at least,
+    /// and then goes to the Dead set, whatever its class says: the fault is not its own.
+    fn leave(&mut self, batch: &mut Batch<'_>, name: &[u8], why: &str) {
+        let since = self.stuck_since(batch.id, name, why);
+        if since.elapsed() < self.settings.dead_after {
+            batch.report.stuck += 1;
+            return;
         }
-        batch.report.stuck += 1;
+        let hours = self.settings.dead_after.as_secs_f64() / 3600.0;
+        let why = format!(
+            "its process died, and for {hours:.1} hours it could not go back into its queue: {why}. \
+             The job itself is not at fault"
+        );
+        self.condemn(batch, name.to_vec(), Kept::InAnyCase, UNRECOVERABLE, why);
     }
 
-    /// How many looks in a row have found the orphan stuck.
-    fn note_stuck(&mut self, id: &[u8], name: &[u8], why: &str) -> u64 {
-        let run = self.run;
-        let looks = self.looks(id, name, why);
-        if looks.run != run {
-            *looks = Looks { times: looks.times + 1, run };
-        }
-        looks.times
-    }
-
-    /// Whoever waits for a duplicate is not stuck. The count begins anew: while duplicates come and go, a look may take
-    /// a refusal for somebody else's, and such looks must not add up over a long wait.
-    fn note_waiting(&mut self, id: &[u8], name: &[u8], why: &str) {
-        *self.looks(id, name, why) = Looks::default();
-    }
-
-    /// An orphan is logged once by each process, not at every look.
-    fn looks(&mut self, id: &[u8], name: &[u8], why: &str) -> &mut Looks {
-        self.stuck.entry((id.to_vec(), name.to_vec())).or_insert_with(|| {
+    /// An orphan is logged once by each process, not at every sweep.
+    fn stuck_since(&mut self, id: &[u8], name: &[u8], why: &str) -> Instant {
+        *self.stuck.entry((id.to_vec(), name.to_vec())).or_insert_with(|| {
             let (name, id) = (printable::name(name), printable::name(id));
             self.events.log(
                 Level::Error,
-                format!("orphan {name} of dead instance {id} cannot be recovered and stays recorded: {why}"),
+                format!("orphan {name} of dead instance {id} cannot go back and stays recorded: {why}"),
             );
-            Looks::default()
+            Instant::now()
         })
     }
 
     /// Has an orphan moved to the Dead set: with its error where it is a JSON object, else as it is.
-    fn condemn(&self, batch: &mut Batch<'_>, name: Bytes, error_class: &str, why: String) {
+    fn condemn(&self, batch: &mut Batch<'_>, name: Bytes, kept: Kept, error_class: &str, why: String) {
         let Some(case) = batch.cases.get(&name) else { return };
         let marked = payload::mortify(&case.payload, error_class, &why, self.settings.timestamps);
         let death = Death {
             name,
-            keep: case.profile.as_ref().is_none_or(|profile| profile.keeps_dead),
+            keep: kept == Kept::InAnyCase || case.profile.as_ref().is_none_or(|profile| profile.keeps_dead),
             notify: marked.is_some(),
             payload: marked.unwrap_or_else(|| case.payload.clone()),
         };
@@ -351,12 +250,8 @@ impl Recovery {
                     notices.push(batch.notice(Kind::Recovered, &item.name, None));
                 }
                 Requeued::Gone => {}
-                Requeued::Refused => self.keep(batch, &item.name, "its queue is no list"),
-                // Somebody else may be allowed to, or it will be.
-                Requeued::Forbidden => {
-                    batch.report.stuck += 1;
-                    self.note_stuck(batch.id, &item.name, FORBIDDEN);
-                }
+                Requeued::Refused => self.leave(batch, &item.name, "its queue is no list"),
+                Requeued::Forbidden => self.leave(batch, &item.name, FORBIDDEN),
             }
         }
         self.events.notify(notices);
@@ -399,9 +294,27 @@ impl Recovery {
     }
 }
 
+/// How often orphans may be recovered whose payloads do not tell: they were pushed by the name of their class.
+fn class_limits(store: &mut Store, records: &[(Bytes, Option<Bytes>)]) -> Result<HashMap<String, u64>> {
+    let class_of = |record: &Option<Bytes>| payload::class_that_decides(record::read(record.as_deref()?).1);
+    let mut classes: Vec<_> = records.iter().filter_map(|(_, record)| class_of(record)).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let limits = store.limits_of(&classes)?;
+    Ok(classes.into_iter().zip(limits).filter_map(|(class, limit)| Some((class, limit?))).collect())
+}
+
 impl<'a> Batch<'a> {
     fn new(id: &'a [u8], retired: bool, silent: Option<Duration>) -> Self {
-        Self { id, retired, silent, cases: HashMap::new(), deaths: Vec::new(), report: Report::default() }
+        Self {
+            id,
+            retired,
+            silent,
+            class_limits: HashMap::new(),
+            cases: HashMap::new(),
+            deaths: Vec::new(),
+            report: Report::default(),
+        }
     }
 
     fn notice(&self, kind: Kind, name: &[u8], reason: Option<String>) -> Notice {

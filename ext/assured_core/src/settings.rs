@@ -33,10 +33,13 @@ pub struct Settings {
     pub track_timeout: Duration,
     /// Whether this instance sweeps by itself.
     pub auto_recovery: bool,
-    /// Who pushes orphans.
-    pub push_by: PushBy,
     /// How often a job may be recovered before it counts as poison, where its class says nothing else.
     pub max_recoveries: u64,
+    /// How long an orphan that cannot go back is tried before it goes to the Dead set.
+    pub dead_after: Duration,
+    /// Names of the classes that are known to be assured, and how often their jobs may be recovered, where a class says
+    /// so.
+    pub assured_classes: Vec<(String, Option<u64>)>,
     /// Bounds of Sidekiq's Dead set.
     pub dead_set: DeadSet,
     /// Unit of `enqueued_at` in the running Sidekiq version.
@@ -63,15 +66,6 @@ impl Settings {
     pub fn grace(&self) -> Option<Duration> {
         Some(self.death_grace).filter(|grace| !grace.is_zero() && *grace < self.heartbeat_ttl)
     }
-}
-
-/// Who pushes an orphan back into its queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushBy {
-    /// The engine itself: no client middleware is configured, so nobody else wants to see the job.
-    Engine,
-    /// Ruby's `Sidekiq::Client`, so that client middleware sees the job.
-    Client,
 }
 
 /// How the running Sidekiq version writes points in time into payloads.

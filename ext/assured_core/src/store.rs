@@ -350,12 +350,6 @@ impl Store {
         self.one("look for deaths", cmd("LLEN", [&self.keys.deaths()]))
     }
 
-    /// Takes the dead job that has waited longest for its handlers.
-    pub fn pop_death(&mut self) -> Result<Option<Bytes>> {
-        let pop = cmd("RPOP", [&self.keys.deaths()]);
-        parse("pop a death", self.tracking.run_once("pop a death", pop)?)
-    }
-
     fn one<T: FromRedisValue>(&mut self, doing: &'static str, command: Cmd) -> Result<T> {
         one(&mut self.tracking, doing, command)
     }

@@ -13,7 +13,7 @@ use crate::fast_death::FastDeath;
 use crate::heartbeat::Outage;
 use crate::identity::SharedIdentity;
 use crate::pulse::Pulse;
-use crate::recovery::{Push, Recovery, Report};
+use crate::recovery::{Recovery, Report};
 use crate::settings::Settings;
 use crate::store::{Lenders, Store};
 use crate::threads::Alarm;
@@ -25,14 +25,12 @@ pub type Answer = std::result::Result<Report, String>;
 
 /// All that the sweeper thread works with.
 pub struct Sweeper {
-    /// Interval, lock TTL, and who pushes.
+    /// Interval and lock TTL.
     pub settings: Arc<Settings>,
     /// Who this process is; nobody, in a process that only visits.
     pub identity: Arc<SharedIdentity>,
     /// Whether this process may judge others.
     pub pulse: Arc<Pulse>,
-    /// The way of orphans through Ruby.
-    pub push: Arc<Push>,
     /// Where this process's heartbeat finds the connection.
     pub lenders: Arc<Lenders>,
     /// Log lines.
@@ -79,8 +77,7 @@ impl Sweeper {
         if fast.is_some() {
             store.introduce();
         }
-        let mut recovery =
-            Recovery::new(Arc::clone(&self.settings), Arc::clone(&self.events), Arc::clone(&self.push));
+        let mut recovery = Recovery::new(Arc::clone(&self.settings), Arc::clone(&self.events));
         let interval = self.settings.heartbeat_interval;
         // Two thirds of an interval between looks and one third between the first and the second: together
         // the one interval after the TTL in which a crash is noticed.

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use assured_core::engine::Engine;
-use assured_core::events::{Event, Kind, Notice, Orphan};
+use assured_core::events::{Event, Kind, Notice};
 use assured_core::identity::Identity;
-use assured_core::recovery::{Decision, Report};
 use assured_core::registry::Token;
-use assured_core::settings::{PushBy, Settings};
-use assured_core::store::{Requeued, Return, Store};
+use assured_core::settings::Settings;
+use assured_core::store::{Requeued, Store};
 use assured_core::waiter::{Waiter, Woken};
-use support::{DEADLINE, Redis, Space, eventually, expiring, hash, list, ranked, set, space, text, to_queue};
+use support::{
+    DEADLINE, Redis, Space, eventually, expiring, hash, list, ranked, record_of, set, space, text, to_queue,
+};
 
 /// Longer than any test: the engine beats once, at its start.
 const NEVER: Duration = Duration::from_secs(600);
@@ -124,7 +125,7 @@ fn the_record_is_there_before_track_is_answered_and_gone_after_release() {
     for turn in 0..20 {
         let odd = format!("{{\"turn\":{turn},\"n\":12345678901234567890123,\"e\":[]}}");
         let token = track(&engine, "j", &odd);
-        assert_eq!(records(&mut redis), space([("ns:jobs:a", set(&["j"])), ("ns:job:j", text(&odd))]));
+        assert_eq!(records(&mut redis), space([("ns:jobs:a", set(&["j"])), ("ns:job:j", record_of(&odd))]));
         release(&engine, token);
         assert_eq!(records(&mut redis), space([]));
     }
@@ -171,7 +172,7 @@ fn give_back_puts_the_payload_back_as_it_was() {
         records(&mut redis),
         space([
             ("ns:jobs:a", set(&["k"])),
-            ("ns:job:k", text("{k}")),
+            ("ns:job:k", record_of("{k}")),
             ("queue:q", list(&["waiting", "{ 1.50 }"])),
             ("queues", set(&["q"])),
         ])
@@ -202,7 +203,7 @@ fn threads_that_share_a_jid_lose_no_record() {
         let found = records(&mut redis);
         assert_eq!(found.keys().count(), THREADS + 1, "turn {turn}: {found:#?}");
         for thread in 0..THREADS {
-            let payload = text(&format!("{{{thread}}}"));
+            let payload = record_of(&format!("{{{thread}}}"));
             assert!(found.keys().any(|key| found.get(key) == Some(&payload)), "turn {turn}: {found:#?}");
         }
         held.into_iter().for_each(|token| engine.release(token));
@@ -413,7 +414,7 @@ fn an_orphan_that_cannot_be_parsed_stays_and_stops_nobody() {
     let visitor = Engine::visit(redis.settings());
     let report = answered(&visitor.sweep()).unwrap();
     assert_eq!((report.recovered, report.stuck), (2, 1));
-    logs(&visitor, "orphan bad of dead instance dead cannot be recovered");
+    logs(&visitor, "orphan bad of dead instance dead cannot go back");
     let left = redis.dump();
     assert_eq!(left.get("ns:jobs:dead"), Some(&set(&["bad"])));
     assert_eq!(left.get("ns:job:bad"), Some(&text("{no json")));
@@ -462,17 +463,6 @@ fn an_orphan_whose_queue_is_no_list_stays_and_stops_nobody() {
     assert_eq!(redis.dump().get("ns:jobs:dead"), Some(&set(&["odd"])));
 }
 
-/// Sweeps of a visitor, until the Dead set holds so many jobs.
-fn sweep_until_dead(redis: &mut Redis, visitor: &Engine, jobs: usize) -> u64 {
-    for sweep in 1..10 {
-        answered(&visitor.sweep()).unwrap();
-        if redis.run::<usize>(&["ZCARD", "dead"]) == jobs {
-            return sweep;
-        }
-    }
-    panic!("not dead after ten sweeps");
-}
-
 #[test]
 fn an_orphan_over_its_limit_goes_to_the_dead_set() {
     let mut redis = Redis::shared();
@@ -517,80 +507,73 @@ fn notices(engine: &Engine, count: usize) -> Vec<Notice> {
 }
 
 #[test]
-fn an_orphan_that_cannot_be_parsed_goes_to_the_dead_set_as_it_is_after_so_many_looks() {
+fn an_orphan_that_is_no_json_goes_back_as_it_is_to_where_it_came_from() {
+    let mut redis = Redis::shared();
+    dead(&mut redis, &["bad"]);
+    redis.seed(&space([("ns:job:bad", text("queue 3 low\n{no json"))]));
+    let visitor = Engine::visit(redis.settings());
+    assert_eq!(answered(&visitor.sweep()).unwrap().recovered, 1);
+    assert_eq!(redis.dump().get("queue:low"), Some(&list(&["{no json"])));
+}
+
+#[test]
+fn an_orphan_goes_back_to_the_queue_that_it_came_from_whatever_its_payload_names() {
+    let mut redis = Redis::shared();
+    dead(&mut redis, &["moved"]);
+    redis.seed(&space([("ns:job:moved", text(&format!("queue 4 here\n{}", payload("moved"))))]));
+    let visitor = Engine::visit(redis.settings());
+    assert_eq!(answered(&visitor.sweep()).unwrap().recovered, 1);
+    let back: Vec<String> = redis.run(&["LRANGE", "queue:here", "0", "-1"]);
+    assert!(back[0].contains(r#""queue":"q""#) && back[0].contains("moved"), "{back:?}");
+    assert_eq!(redis.dump().get("queue:q"), None);
+}
+
+/// Neither a limit of 0 nor `dead: false` turns what is not the job's fault into its end.
+#[test]
+fn an_orphan_that_cannot_go_back_is_tried_for_dead_after_and_then_kept_in_the_dead_set() {
+    let mut redis = Redis::shared();
+    dead(&mut redis, &["stuck"]);
+    let stuck = r#"{"jid":"stuck","queue":"odd","assured_max_recoveries":1,"dead":false}"#;
+    redis.seed(&space([("ns:job:stuck", text(stuck)), ("queue:odd", text("no list"))]));
+    let patient = Engine::visit(Settings { max_recoveries: 0, ..redis.settings() });
+    for _ in 0..4 {
+        let report = answered(&patient.sweep()).unwrap();
+        assert_eq!((report.stuck, report.poisoned), (1, 0));
+    }
+    let hasty = Engine::visit(Settings { dead_after: Duration::ZERO, ..redis.settings() });
+    let report = answered(&hasty.sweep()).unwrap();
+    assert_eq!((report.stuck, report.poisoned), (0, 1));
+    let dead: Vec<String> = redis.run(&["ZRANGE", "dead", "0", "-1"]);
+    assert!(dead[0].contains("UnrecoverableJob") && dead[0].contains("its queue is no list"), "{dead:?}");
+}
+
+#[test]
+fn an_orphan_of_which_nothing_tells_its_queue_waits_until_dead_after() {
     let mut redis = Redis::shared();
     dead(&mut redis, &["bad"]);
     redis.seed(&space([("ns:job:bad", text("{no json"))]));
     let visitor = Engine::visit(redis.settings());
-    assert_eq!(sweep_until_dead(&mut redis, &visitor, 1), 4);
+    assert_eq!(answered(&visitor.sweep()).unwrap().stuck, 1);
+    let hasty = Engine::visit(Settings { dead_after: Duration::ZERO, ..redis.settings() });
+    assert_eq!(answered(&hasty.sweep()).unwrap().poisoned, 1);
     assert_eq!(redis.dump().get("dead"), Some(&ranked(&["{no json"])));
     assert_eq!(redis.dump().get("ns:deaths"), None, "nobody could be told what died");
-    assert_eq!(redis.dump().get("ns:instances"), None);
 }
 
 #[test]
-fn an_orphan_without_a_queue_goes_to_the_dead_set_with_the_reason() {
+fn an_orphan_that_was_pushed_by_the_name_of_its_class_has_the_limit_of_its_class() {
     let mut redis = Redis::shared();
-    dead(&mut redis, &["bad"]);
-    redis.seed(&space([("ns:job:bad", text(r#"{"jid":"bad"}"#))]));
-    let visitor = Engine::visit(Settings { max_recoveries: 0, ..redis.settings() });
-    assert_eq!(sweep_until_dead(&mut redis, &visitor, 1), 1);
-    let dead: Vec<String> = redis.run(&["ZRANGE", "dead", "0", "-1"]);
-    assert!(dead[0].contains("UnrecoverableJob") && dead[0].contains("names no queue"), "{dead:?}");
-}
-
-#[test]
-fn client_middleware_decides_about_each_orphan() {
-    let mut redis = Redis::shared();
-    dead(&mut redis, &["j1", "j2"]);
-    let visitor = Engine::visit(Settings { push_by: PushBy::Client, ..redis.settings() });
-    let report = sweep_deciding(&visitor, |orphan| match orphan.name.as_slice() {
-        b"j1" => Decision::Push(Return {
-            queue: b"elsewhere".to_vec(),
-            payload: b"{changed}".to_vec(),
-            name: orphan.name,
-        }),
-        _ => Decision::Refused { name: orphan.name, why: "not unique".into() },
-    });
-    assert_eq!((report.recovered, report.stuck), (1, 1));
-    let after = redis.dump();
-    assert_eq!(after.get("queue:elsewhere"), Some(&list(&["{changed}"])));
-    assert_eq!(after.get("ns:jobs:dead"), Some(&set(&["j2"])));
-}
-
-/// Looks at an orphan that waits are not held against it when a look finds it stuck.
-#[test]
-fn an_orphan_that_waits_for_a_duplicate_does_not_die_of_it() {
-    let mut redis = Redis::shared();
-    dead(&mut redis, &["j"]);
-    let settings = Settings { push_by: PushBy::Client, max_recoveries: 1, ..redis.settings() };
-    let visitor = Engine::visit(settings);
-    let waits = |orphan: Orphan| Decision::Waits { name: orphan.name, why: "a duplicate".into() };
-    let refused = |orphan: Orphan| Decision::Refused { name: orphan.name, why: "no".into() };
-    for _ in 0..3 {
-        sweep_deciding(&visitor, waits);
-        assert_eq!(sweep_deciding(&visitor, refused).stuck, 1);
-    }
-    let report = sweep_deciding(&visitor, refused);
-    assert_eq!((report.poisoned, report.stuck), (1, 0), "what is refused at every look does");
-}
-
-/// A sweep by hand, and what client middleware decides about its orphans.
-fn sweep_deciding(visitor: &Engine, decide: impl Fn(Orphan) -> Decision) -> Report {
-    let report = visitor.sweep();
-    loop {
-        let Woken::Answered(events) = visitor.events().next_batch(Some(Instant::now() + DEADLINE)) else {
-            panic!("no orphans came");
-        };
-        let orphans = events.into_iter().find_map(|event| match event {
-            Event::Orphans(batch, orphans) => Some((batch, orphans)),
-            _ => None,
-        });
-        if let Some((batch, orphans)) = orphans {
-            visitor.decide(batch, orphans.into_iter().map(decide).collect());
-            return answered(&report).unwrap();
-        }
-    }
+    dead(&mut redis, &["a", "b"]);
+    let unflagged =
+        |class: &str| text(&format!(r#"{{"class":"{class}","queue":"q","assured_recoveries":1}}"#));
+    redis.seed(&space([
+        ("ns:job:a", unflagged("Limited")),
+        ("ns:job:b", unflagged("Other")),
+        ("ns:assured_classes", hash(&[("Limited", "1"), ("Other", "")])),
+    ]));
+    let visitor = Engine::visit(redis.settings());
+    let report = answered(&visitor.sweep()).unwrap();
+    assert_eq!((report.recovered, report.poisoned), (1, 1));
 }
 
 #[test]
@@ -768,7 +751,7 @@ fn records_that_redis_lost_are_written_anew_even_if_the_instance_was_adopted() {
     let script = "redis.call('FLUSHALL') redis.call('SADD', 'ns:jobs:a', 'x') \
                   redis.call('HSET', 'ns:instances', 'a', ARGV[1])";
     redis.run::<()>(&["EVAL", script, "0", r#"{"version":"1.x"}"#]);
-    redis.until(|redis| redis.dump().get("ns:job:j") == Some(&text("{1}")));
+    redis.until(|redis| redis.dump().get("ns:job:j") == Some(&record_of("{1}")));
     let id = String::from_utf8(engine.instance_id(DEADLINE).unwrap()).unwrap();
     assert!(redis.run::<bool>(&["SISMEMBER", &format!("ns:jobs:{id}"), "j"]));
 }
@@ -788,7 +771,7 @@ fn track_is_answered_once_redis_is_back() {
     answered(&engine.flush());
     assert_eq!(
         records(&mut redis),
-        space([("ns:jobs:a", set(&["j"])), ("ns:job:j", text("{}"))]),
+        space([("ns:jobs:a", set(&["j"])), ("ns:job:j", record_of("{}"))]),
         "and nothing of the job that ended meanwhile"
     );
     logs_all(&engine, &["Redis fails", "Redis is back"]);
@@ -855,7 +838,7 @@ fn an_instance_declared_dead_learns_it_and_keeps_what_it_still_has() {
         records(&mut redis),
         space([
             ("ns:jobs:a", set(&["k"])),
-            ("ns:job:k", text("{k}")),
+            ("ns:job:k", record_of("{k}")),
             ("queue:q", list(&["{}"])),
             ("queues", set(&["q"])),
         ]),
@@ -864,7 +847,7 @@ fn an_instance_declared_dead_learns_it_and_keeps_what_it_still_has() {
     let newer = track(&engine, "j", "{newer}");
     release(&engine, lost);
     let left = redis.dump();
-    assert_eq!(left.get("ns:job:k"), Some(&text("{k}")), "not recovered, still ours");
+    assert_eq!(left.get("ns:job:k"), Some(&record_of("{k}")), "not recovered, still ours");
     assert!(format!("{left:?}").contains("{newer}"), "{left:?}");
     release(&engine, newer);
     assert_eq!(engine.stop(DEADLINE), Some(0));
@@ -894,7 +877,7 @@ fn a_late_finish_changes_nothing_of_the_new_holder() {
         release(&zombie, old);
         let after = records(&mut redis);
         assert_eq!(after.get("ns:jobs:b"), Some(&set(&["j"])));
-        assert_eq!(after.get("ns:job:j"), Some(&text("{}")));
+        assert_eq!(after.get("ns:job:j"), Some(&record_of("{}")));
     }
 }
 

@@ -19,7 +19,8 @@ use assured_core::store::{Order, Popped, Store};
 use assured_core::waiter::{Waiter, Woken};
 use lossy_proxy::LossyProxy;
 use support::{
-    DEADLINE, ENTRY, Redis, Space, eventually, hash, identity, list, names, set, space, text, to_queue,
+    DEADLINE, ENTRY, Redis, Space, eventually, hash, identity, list, names, record_of, set, space, text,
+    to_queue,
 };
 
 const OTHER: &str = r#"{"nonce":"other"}"#;
@@ -82,7 +83,7 @@ fn fetch_one(payload: &str) -> (Option<String>, Space) {
 
 /// Instance `a` with one record, and no queue.
 fn recorded(name: &str, payload: &str) -> Space {
-    registered().with("ns:jobs:a", set(&[name])).with(&format!("ns:job:{name}"), text(payload))
+    registered().with("ns:jobs:a", set(&[name])).with(&format!("ns:job:{name}"), record_of(payload))
 }
 
 #[test]
@@ -117,6 +118,72 @@ fn a_record_is_named_after_the_jid_of_the_payload_itself() {
     }
 }
 
+/// Whoever pushed it may have said nothing: another application, another language, an older version of this one.
+#[test]
+fn a_job_of_an_assured_class_is_recorded_without_the_flag() {
+    let classes = |space: Space| space.with("ns:assured_classes", hash(&[("My::Job", "")]));
+    for (payload, recorded) in [
+        (r#"{"class":"My::Job","jid":"j","queue":"q"}"#, true),
+        (r#"{"class": "My::Job", "jid": "j", "queue": "q", "args": []}"#, true),
+        (r#"{"class":"Wrapper","wrapped":"My::Job","jid":"j","queue":"q"}"#, true),
+        (r#"{"class":"My::Job","args":[{"class":"Other"},{"class":"Other"}],"jid":"j","queue":"q"}"#, true),
+        (r#"{"class":"My::Job","jid":"j","queue":"q"}"#, true),
+        (r#"{"class":"Other","jid":"j","queue":"q"}"#, false),
+        (r#"{"class":"Other","args":[{"class":"My::Job"}],"jid":"j","queue":"q"}"#, false),
+        (r#"{"class":"Other","args":["\"class\":\"My::Job\""],"jid":"j","queue":"q"}"#, false),
+        (r#"{"class":"My::Job","wrapped":"Other","jid":"j","queue":"q"}"#, false),
+        (r#"{"class":7,"jid":"j","queue":"q"}"#, false),
+        ("no JSON", false),
+    ] {
+        let (jobs, after) = fetch(&classes(queues([("q", &[payload])])), &["q"], &[order("~s", &[0])]);
+        assert_eq!(jobs[0].name.as_deref(), recorded.then_some(b"j".as_slice()), "{payload}");
+        let expected = if recorded { self::recorded("j", payload) } else { registered() };
+        assert_eq!(after, classes(expected), "{payload}");
+    }
+}
+
+#[test]
+fn classes_are_announced_before_anybody_fetches_and_again_where_redis_lost_them() {
+    let mut redis = Redis::own();
+    let settings = Settings { assured_classes: vec![("My::Job".into(), Some(2))], ..quiet(&redis) };
+    let (engine, queues) = start(settings);
+    let job = r#"{"class":"My::Job","jid":"j","queue":"q"}"#;
+    push(&mut redis, job);
+    assert!(get(&engine, &queues).attempt.is_some());
+    engine.assure_class(b"Loaded::Later".to_vec(), None);
+    let both = hash(&[("My::Job", "2"), ("Loaded::Later", "")]);
+    redis.until(|redis| redis.dump().get("ns:assured_classes") == Some(&both));
+    redis.run::<()>(&["DEL", "ns:assured_classes"]);
+    redis.until(|redis| redis.dump().get("ns:assured_classes") == Some(&both));
+}
+
+#[test]
+fn a_record_knows_the_queue_that_it_was_popped_from() {
+    for payload in [
+        r#"{"queue":"elsewhere","jid":"j","assured_jobs":true}"#,
+        r#"{"queue":"elsewhere","args":[{"queue":"q"}],"jid":"j","assured_jobs":true}"#,
+        r#"{"args":["\"queue\":\"q\""],"jid":"j","assured_jobs":true}"#,
+    ] {
+        let (_, after) = fetch_one(payload);
+        assert_eq!(
+            after,
+            registered()
+                .with("ns:jobs:a", set(&["j"]))
+                .with("ns:job:j", text(&format!("queue 1 q\n{payload}")))
+        );
+    }
+    let at_home = r#"{"queue":"q","args":[{"queue":"elsewhere"}],"jid":"j","assured_jobs":true}"#;
+    assert_eq!(fetch_one(at_home).1, recorded("j", at_home));
+}
+
+#[test]
+fn a_jid_is_what_the_payload_says_however_it_is_written() {
+    let php = r#"{"jid":"orders\/42","queue":"q","assured_jobs":true}"#;
+    assert_eq!(fetch_one(php), (Some("orders/42".into()), recorded("orders/42", php)));
+    let spaced = r#"{"jid": "j", "args":[{"jid":"inner"}],"queue":"q","assured_jobs":true}"#;
+    assert_eq!(fetch_one(spaced).0.as_deref(), Some("j"));
+}
+
 #[test]
 fn a_record_of_a_job_without_jid_has_a_name_of_its_own() {
     for payload in [
@@ -146,7 +213,7 @@ fn a_jid_twice_in_one_round_trip_is_two_records() {
         fetch(&queues([("q", &[second, first])]), &["q"], &[order("~1", &[0]), order("~2", &[0])]);
     assert_eq!(jobs, [popped(0, 0, first, Some("j")), popped(1, 0, second, Some("j~2"))]);
     let both = registered().with("ns:jobs:a", set(&["j", "j~2"]));
-    assert_eq!(after, both.with("ns:job:j", text(first)).with("ns:job:j~2", text(second)));
+    assert_eq!(after, both.with("ns:job:j", record_of(first)).with("ns:job:j~2", record_of(second)));
 }
 
 #[test]
@@ -282,7 +349,7 @@ fn a_job_is_in_flight_from_its_fetch_to_its_release() {
 fn a_text_in_the_arguments_makes_no_job_assured() {
     let mut redis = Redis::shared();
     let (engine, queues) = start(quiet(&redis));
-    let payload = r#"{"jid":"j","args":[{"assured_jobs":true}]}"#;
+    let payload = r#"{"jid":"j","args":[{"assured_jobs":true}],"assured_jobs":false}"#;
     push(&mut redis, payload);
     let job = get(&engine, &queues);
     assert_eq!((&*job.payload, job.attempt), (payload.as_bytes(), None));

@@ -131,7 +131,7 @@ impl World {
         let record = Record {
             name: attempt.name.clone(),
             spare: attempt.spare.clone(),
-            payload: attempt.payload.clone(),
+            text: attempt.payload.to_vec(),
         };
         for _ in 0..times {
             let spare = real.store.record(&identity(instance), &[], std::slice::from_ref(&record));

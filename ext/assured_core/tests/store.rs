@@ -331,7 +331,7 @@ fn payloads_and_names_may_hold_any_byte() {
     let odd = assured_core::store::Record {
         name: b"\xff\0 *{}\r\n".to_vec(),
         spare: b"s".to_vec(),
-        payload: b"\xfe\0".as_slice().into(),
+        text: b"\xfe\0".to_vec(),
     };
     let name = odd.name.clone();
     store.record(&identity("a"), &[], std::slice::from_ref(&odd)).unwrap();

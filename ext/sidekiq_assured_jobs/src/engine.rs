@@ -7,10 +7,7 @@ use std::time::{Duration, Instant};
 use assured_core::engine::Engine as Core;
 use assured_core::events::{Event, Level, Notice};
 use assured_core::fetch;
-use assured_core::printable;
-use assured_core::recovery::Decision;
 use assured_core::registry::Token;
-use assured_core::store::Return;
 use assured_core::waiter::{Waiter, Woken};
 use magnus::{Error, RArray, RHash, RString, Ruby, Value, prelude::*};
 
@@ -128,6 +125,14 @@ impl Engine {
                 }
                 _ => Ok(()),
             }
+        })
+    }
+
+    /// `assure_class(name, limit or nil) → nil`
+    pub fn assure_class(ruby: &Ruby, this: &Self, name: RString, limit: Option<u64>) -> Result<(), Error> {
+        Self::enter(ruby, this, "assure a class", |core| {
+            core.assure_class(bytes(name), limit);
+            Ok(())
         })
     }
 
@@ -289,8 +294,7 @@ impl Engine {
     }
 
     /// `next_events → Array or nil`: waits for events; nil when the engine has stopped. An event is
-    /// `[:log, severity, message]`, `[:orphans, batch, [[name, payload], …]]`, `[:notices, [{…}, …]]`, `[:deaths]` or
-    /// `[:dropped, count]`.
+    /// `[:log, severity, message]`, `[:notices, [{…}, …]]`, `[:deaths]` or `[:dropped, count]`.
     pub fn next_events(ruby: &Ruby, this: &Self) -> Result<Option<RArray>, Error> {
         Self::enter(ruby, this, "read events", |core| {
             let events = wait(
@@ -336,32 +340,6 @@ impl Engine {
     ) -> Result<(), Error> {
         Self::enter(ruby, this, "answer", |core| {
             core.passwords().answer(number, password.map(bytes));
-            Ok(())
-        })
-    }
-
-    /// `decide(batch, decisions) → nil`: a decision is `[name, queue, payload]` to push, `[name, why]` where that cannot
-    /// be done, or `[name, why, true]` where it cannot be done yet.
-    pub fn decide(ruby: &Ruby, this: &Self, batch: u64, decisions: RArray) -> Result<(), Error> {
-        Self::enter(ruby, this, "decide", |core| {
-            let decisions: Result<Vec<_>, Error> = decisions
-                .into_iter()
-                .map(|item| {
-                    let parts = RArray::try_convert(item)?;
-                    let name = bytes(parts.entry(0)?);
-                    let second: RString = parts.entry(1)?;
-                    let why = || printable::name(&bytes(second));
-                    let third: Value = parts.entry(2)?;
-                    Ok(match RString::from_value(third) {
-                        Some(payload) => {
-                            Decision::Push(Return { name, queue: bytes(second), payload: bytes(payload) })
-                        }
-                        None if third.to_bool() => Decision::Waits { name, why: why() },
-                        None => Decision::Refused { name, why: why() },
-                    })
-                })
-                .collect();
-            core.decide(batch, decisions?);
             Ok(())
         })
     }
@@ -415,15 +393,6 @@ fn event_to_ruby(ruby: &Ruby, event: Event) -> Result<Value, Error> {
                 Level::Error => "error",
             }))?;
             array.push(message)?;
-        }
-        Event::Orphans(batch, orphans) => {
-            let list = ruby.ary_new_capa(orphans.len());
-            for orphan in orphans {
-                list.push((text(ruby, &orphan.name), text(ruby, &orphan.payload)))?;
-            }
-            array.push(ruby.to_symbol("orphans"))?;
-            array.push(batch)?;
-            array.push(list)?;
         }
         Event::Notices(notices) => {
             let list = ruby.ary_new_capa(notices.len());

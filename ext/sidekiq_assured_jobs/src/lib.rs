@@ -29,6 +29,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("fetch", method!(engine::Engine::fetch, 2))?;
     engine.define_method("pop_due", method!(engine::Engine::pop_due, 2))?;
     engine.define_method("enqueue", method!(engine::Engine::enqueue, 4))?;
+    engine.define_method("assure_class", method!(engine::Engine::assure_class, 2))?;
     engine.define_method("lost?", method!(engine::Engine::is_lost, 1))?;
     engine.define_method("check_up", method!(engine::Engine::check_up, 1))?;
     engine.define_method("release", method!(engine::Engine::release, 1))?;
@@ -43,7 +44,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("next_events", method!(engine::Engine::next_events, 0))?;
     engine.define_method("next_password_question", method!(engine::Engine::next_password_question, 0))?;
     engine.define_method("answer_password", method!(engine::Engine::answer_password, 2))?;
-    engine.define_method("decide", method!(engine::Engine::decide, 2))?;
     engine.define_method("in_flight", method!(engine::Engine::in_flight, 0))?;
     engine.define_method("stop", method!(engine::Engine::stop, 1))?;
 
@@ -53,7 +53,6 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     native.define_module_function("records", function!(visitor::records, 2))?;
     native.define_module_function("stats", function!(visitor::stats, 1))?;
     native.define_module_function("count", function!(visitor::count, 3))?;
-    native.define_module_function("pop_death", function!(visitor::pop_death, 1))?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assured_core::password::{Password, Passwords};
 use assured_core::settings::{
-    Address, DeadSet, Pem, PushBy, RedisDetails, Sentinel, Sentinels, Settings, Timestamps, Tls, Verify,
+    Address, DeadSet, Pem, RedisDetails, Sentinel, Sentinels, Settings, Timestamps, Tls, Verify,
 };
 use magnus::{Error, RArray, RHash, RString, Ruby, TryConvert};
 
@@ -28,8 +28,9 @@ pub fn settings(ruby: &Ruby, hash: RHash) -> Result<Settings, Error> {
         recovery_lock_ttl: seconds(ruby, hash, "recovery_lock_ttl")?,
         track_timeout: seconds(ruby, hash, "track_timeout")?,
         auto_recovery: field(ruby, hash, "auto_recovery")?,
-        push_by: if field(ruby, hash, "client_middleware")? { PushBy::Client } else { PushBy::Engine },
         max_recoveries: field(ruby, hash, "max_recoveries")?,
+        dead_after: seconds(ruby, hash, "dead_after")?,
+        assured_classes: field::<Vec<(String, Option<u64>)>>(ruby, hash, "assured_classes")?,
         dead_set: DeadSet {
             max_jobs: field(ruby, hash, "dead_max_jobs")?,
             timeout: seconds(ruby, hash, "dead_timeout")?,

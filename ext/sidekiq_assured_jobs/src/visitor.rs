@@ -5,7 +5,7 @@ use assured_core::error::Result as CoreResult;
 use assured_core::inspection::{self, InFlight};
 use assured_core::settings::Settings;
 use assured_core::store::{InstanceStatus, Store};
-use magnus::{Error, RArray, RHash, RString, Ruby};
+use magnus::{Error, RArray, RHash, Ruby};
 
 use crate::error::{error, guarded};
 use crate::gvl::{Wait, wait};
@@ -50,12 +50,6 @@ pub fn stats(ruby: &Ruby, hash: RHash) -> Result<RHash, Error> {
 /// `Native.count(settings, counter, by) → nil`
 pub fn count(ruby: &Ruby, hash: RHash, counter: String, by: u64) -> Result<(), Error> {
     visit(ruby, hash, |store, _| store.count(&counter, by))
-}
-
-/// `Native.pop_death(settings) → String or nil`: the payload of a dead job whose handlers have not begun.
-pub fn pop_death(ruby: &Ruby, hash: RHash) -> Result<Option<RString>, Error> {
-    let payload = visit(ruby, hash, |store, _| store.pop_death())?;
-    Ok(payload.map(|payload| text(ruby, &payload)))
 }
 
 fn visit<T>(

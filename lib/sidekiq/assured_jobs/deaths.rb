@@ -1,10 +1,10 @@
 # frozen_string_literal: true
 
 require_relative "compat"
+require_relative "dead_jobs"
 require_relative "engine_settings"
 require_relative "errors"
 require_relative "events"
-require_relative "native"
 
 module Sidekiq
   module AssuredJobs
@@ -17,12 +17,13 @@ module Sidekiq
     # otherwise kill one process after the other, as the job did.
     # @api private
     module Deaths
+      @dead_jobs = DeadJobs.new
+
       class << self
         # @yieldreturn [Boolean] whether to go on with another job
         # @return [void]
-        def attend
-          settings = EngineSettings.of(AssuredJobs.configuration)
-          while yield && (payload = Native.pop_death(settings))
+        def attend(&)
+          @dead_jobs.take_ours(&).each do |payload|
             Events.guard("what surrounds death handlers") do
               job = Sidekiq.load_json(payload)
               log(job)

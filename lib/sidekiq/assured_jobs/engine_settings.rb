@@ -2,6 +2,7 @@
 
 require "securerandom"
 require "socket"
+require_relative "assured_classes"
 require_relative "compat"
 require_relative "passwords"
 require_relative "redis_details"
@@ -28,7 +29,8 @@ module Sidekiq
           version: VERSION,
           max_recoveries: configuration.max_recoveries,
           auto_recovery: configuration.auto_recovery_enabled,
-          client_middleware: Compat::SIDEKIQ.client_middleware.any?,
+          dead_after: configuration.dead_after.to_f,
+          assured_classes: AssuredClasses.limits.to_a,
           integer_timestamps: Compat::SIDEKIQ.integer_timestamps?,
           **dead_set,
           **redis(configuration.redis_options).transform_values { |details| passwords.resolve(details) },

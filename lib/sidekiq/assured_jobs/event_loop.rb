@@ -3,19 +3,17 @@
 require_relative "callbacks"
 require_relative "engine_settings"
 require_relative "native"
-require_relative "recovery_client"
 
 module Sidekiq
   module AssuredJobs
-    # The one Ruby thread that does what the engine's threads cannot: write log lines and run client
-    # middleware. Code of the application that is told of events runs in {Callbacks}.
+    # The one Ruby thread that writes the engine's log lines, and passes its events on. Code of the application that is
+    # told of events runs in {Callbacks}.
     class EventLoop
       # @param engine [Native::Engine]
       # @param logger [Proc] returns the logger; asked anew each time, because applications replace theirs
       def initialize(engine, logger)
         @engine = engine
         @logger = logger
-        @client = RecoveryClient.new
         @callbacks = Callbacks.new
         @thread = Thread.new { run }
         @thread.name = "assured-jobs-events"
@@ -45,7 +43,6 @@ module Sidekiq
       def handle(kind, details)
         case kind
         when :log then log(*details)
-        when :orphans then push(*details)
         when :notices then tell(*details)
         when :deaths then @callbacks.attend_deaths
         when :dropped then count_dropped(*details)
@@ -57,11 +54,7 @@ module Sidekiq
       def log(severity, message)
         @logger.call.public_send(severity) { "AssuredJobs: #{message}" }
       rescue *APPLICATION_ERRORS
-        # A logger that fails must not end the recovery of orphans.
-      end
-
-      def push(batch, orphans)
-        @engine.decide(batch, orphans.map { |name, payload| @client.decide(name, payload) })
+        # A logger that fails must not keep the application from being told.
       end
 
       def tell(notices)

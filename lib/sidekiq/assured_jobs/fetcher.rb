@@ -38,6 +38,14 @@ module Sidekiq
           @acknowledged = true
         end
 
+        # The job is not assured after all.
+        #
+        # @return [void]
+        def disclaim
+          @engine.release(attempt) if attempt
+          @attempt = nil
+        end
+
         # Puts the job back untouched, as Sidekiq does with one that it gets after it was told to be quiet.
         #
         # @return [void]

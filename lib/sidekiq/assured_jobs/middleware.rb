@@ -18,13 +18,14 @@ module Sidekiq
       # @yield the job
       # @return [Object] what the block returns
       def call(worker, job, queue, &)
-        return yield if !AssuredClasses.assured?(job) || testing?
-
         hand = WorkInHand.of(job)
+        assured = AssuredClasses.assured?(job)
+        hand&.disclaim unless assured
+        return yield if !assured || testing?
         return run_apart(worker, job, queue, &) unless hand
 
         hand.track(job)
-        run(worker, hand.lease, job, &).tap do
+        hand.in_this_thread { run(worker, hand.lease, job, &) }.tap do
           DroppedJobs.settle(hand, job, recovered: job.key?(RecoveryCount::KEY)) unless hand.began?
         end
       end

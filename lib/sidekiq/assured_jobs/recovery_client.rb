@@ -8,18 +8,6 @@ module Sidekiq
     # Takes jobs through the application's client middleware. What comes out is not pushed here: the engine pushes
     # it and removes the record in one atomic step.
     class RecoveryClient < Sidekiq::Client
-      # @param name [String] name of an orphan's record
-      # @param payload [String] JSON of the orphan
-      # @return [Array(String, String, String)] name, queue and payload to push
-      # @return [Array(String, String)] name, and why the orphan cannot be pushed
-      # @return [Array(String, String, true)] the same where a duplicate is before it
-      def decide(name, payload)
-        job, *refusal = readmit(Sidekiq.load_json(payload))
-        job ? [name, job["queue"].to_s, Sidekiq.dump_json(job)] : [name, *refusal.compact]
-      rescue *APPLICATION_ERRORS => e
-        [name, "#{e.class}: #{e.message}"]
-      end
-
       # For a job that has begun: the lock that it holds must not keep it from being pushed, or its duplicate from
       # running.
       #

@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
+require_relative "assured_classes"
 require_relative "fetcher"
 require_relative "lease"
+require_relative "processing"
 require_relative "recovery_count"
 require_relative "unacknowledged"
 
@@ -13,10 +15,12 @@ module Sidekiq
     class WorkInHand
       KEY = :assured_jobs_work_in_hand
 
-      # Text that the payload of an assured job contains; the engine looks closer.
-      FLAG = "\"#{Worker::OPTION}\":true".freeze
+      @hands = {}.compare_by_identity
 
       class << self
+        # @return [Hash{Hash => WorkInHand}] by the job that Sidekiq has parsed
+        attr_reader :hands
+
         # @return [void]
         def install
           require "sidekiq/processor"
@@ -24,11 +28,13 @@ module Sidekiq
           Sidekiq::Processor.prepend(Processing)
         end
 
-        # @param job [Hash] parsed payload
-        # @return [WorkInHand, nil] what this thread has in hand, if it is this job
+        # By the very Hash that Sidekiq has parsed: a job that a job runs inline has another one, and middleware may go
+        # on in a thread of its own.
+        #
+        # @param job [Hash] parsed payload, as middleware gets it
+        # @return [WorkInHand, nil] whose job it is
         def of(job)
-          hand = current
-          hand if hand&.work && hand.work.job.include?(job["jid"].to_s)
+          hands[job]
         end
 
         # @return [Lease, nil] of the job that this thread runs, if it is in flight
@@ -62,7 +68,7 @@ module Sidekiq
       def take(work)
         @given = work
         @work = Fetcher.unit_behind(work) || work
-        @attempt = @lease = @job = nil
+        @attempt = @lease = @job = @parsed = nil
         @began = @goes_back = false
         @tracked = !fetched.nil?
         return if fetched && work.equal?(@work)
@@ -72,6 +78,31 @@ module Sidekiq
       rescue Error => e
         # Sidekiq does not hold the job yet: an exception here would lose it.
         AssuredJobs.logger.error { "AssuredJobs: a job runs unrecorded: #{e.message}" }
+      end
+
+      # @param job [Hash] parsed payload
+      # @return [void]
+      def parsed(job)
+        WorkInHand.hands[@parsed = job] = self
+      end
+
+      # The class of the job says that it is not assured, so it must not come back.
+      #
+      # @return [void]
+      def disclaim
+        @work.disclaim if fetched
+      end
+
+      # For middleware that goes on in a thread of its own.
+      #
+      # @yield the job
+      # @return [Object] what the block returns
+      def in_this_thread
+        before = WorkInHand.current
+        Thread.current.thread_variable_set(KEY, self)
+        yield
+      ensure
+        Thread.current.thread_variable_set(KEY, before)
       end
 
       # Waits until the job is recorded, if it is not yet.
@@ -101,8 +132,8 @@ module Sidekiq
 
       # @return [void]
       def begin_job
-        @began = true
         RecoveryCount.forget(@job) if @job
+        @began = true
       end
 
       # The job has not run, and goes back although Sidekiq will acknowledge it.
@@ -137,7 +168,8 @@ module Sidekiq
       rescue ForkError
         # A forked child that unwinds through its parent's work holds nothing.
       ensure
-        @given = @work = @lease = @job = nil
+        WorkInHand.hands.delete(@parsed)
+        @given = @work = @lease = @job = @parsed = nil
       end
 
       private
@@ -148,7 +180,7 @@ module Sidekiq
       end
 
       def record
-        return unless @work.job.include?(FLAG)
+        return unless @work.job.include?(AssuredClasses::FLAG)
 
         @engine = AssuredJobs.engine
         @attempt = @engine.track_if_assured(@work.queue_name, @work.job)
@@ -160,39 +192,6 @@ module Sidekiq
         return @engine.release(@attempt) if PushBack.pushed?(@work.job)
 
         Unacknowledged.settle(@engine, @attempt, @work.job, @goes_back || (:shutdown if shutdown))
-      end
-
-      # @api private
-      module Processing
-        # At a hard shutdown, which pushes the job back.
-        def kill(*)
-          @assured_shutdown = true
-          super
-        end
-
-        private
-
-        def process(work)
-          # Kept here, too: middleware may go on in a thread of its own.
-          @assured_hand = hand = WorkInHand.current || WorkInHand.begin_thread
-          hand.take(work)
-          super
-        ensure
-          hand&.leave(@assured_shutdown)
-        end
-
-        def execute_job(*)
-          @assured_hand&.begin_job
-          super
-        end
-      end
-
-      # Prepended to the classes of units of work.
-      # @api private
-      module Acknowledged
-        def acknowledge
-          super.tap { WorkInHand.current&.acknowledged(self) }
-        end
       end
     end
   end

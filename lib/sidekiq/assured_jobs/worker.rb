@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "assured_classes"
 require_relative "errors"
 require_relative "fencing"
 
@@ -26,7 +27,7 @@ module Sidekiq
     #   end
     module Worker
       # The option that the mixin sets, and the key it becomes in payloads.
-      OPTION = "assured_jobs"
+      OPTION = AssuredClasses::OPTION
 
       # @api private
       def self.included(base)
@@ -37,6 +38,7 @@ module Sidekiq
         else
           base.singleton_class.prepend(BeforeSidekiq)
         end
+        AssuredClasses.add(base) if base.is_a?(Class)
       end
 
       # Whether this job was given to another process while it runs here. Cheap enough for every turn of a loop: it asks

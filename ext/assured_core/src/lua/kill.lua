@@ -41,6 +41,19 @@ begin_writing(jobs)
 local kinds = {dead = redis.call('TYPE', dead).ok, deaths = redis.call('TYPE', deaths).ok}
 local usable = (kinds.dead == 'none' or kinds.dead == 'zset') and (kinds.deaths == 'none' or kinds.deaths == 'list')
 
+local dying = 0
+for i = 1, #KEYS - 8 do
+  if usable and ARGV[4 * i + 6] == '1' then
+    dying = dying + redis.call('SISMEMBER', jobs, ARGV[4 * i + 4])
+  end
+end
+if dying > 0 then
+  -- Bounds as Sidekiq keeps them, but kept beforehand: what dies now stays, also where it is more than the bound, and
+  -- where the clocks of those who died before it are ahead.
+  redis.call('ZREMRANGEBYSCORE', dead, '-inf', '(' .. oldest)
+  redis.call('ZREMRANGEBYRANK', dead, 0, -1 - math.max(limit - dying, 0))
+end
+
 local reply, killed = {}, 0
 for i = 1, #KEYS - 8 do
   local name, payload, keep, notify = unpack(ARGV, 4 * i + 4, 4 * i + 7)
@@ -60,10 +73,5 @@ for i = 1, #KEYS - 8 do
   end
 end
 
-if killed > 0 then
-  -- Bounds as Sidekiq keeps them, except that what died just now stays.
-  redis.call('ZREMRANGEBYSCORE', dead, '-inf', '(' .. oldest)
-  redis.call('ZREMRANGEBYRANK', dead, 0, -1 - math.max(limit, 1))
-end
 leave_verdict(verdict, by, verdict_ttl, stats, 'poisoned', killed)
 return reply

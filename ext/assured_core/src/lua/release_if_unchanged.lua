@@ -13,10 +13,16 @@ if not owns(KEYS[2], ARGV[1], ARGV[2]) then
   return TAKEN
 end
 
+-- A record may begin with the queue that the job was popped from, see record.lua.
+local function holds(record, payload)
+  return record == payload or
+    (record and string.sub(record, 1, 6) == 'queue ' and string.sub(record, -#payload - 1) == '\n' .. payload)
+end
+
 local released = 0
 for i = 1, #KEYS - 2 do
   local name, payload = ARGV[2 * i + 1], ARGV[2 * i + 2]
-  if redis.call('GET', KEYS[i + 2]) == payload and redis.call('SREM', KEYS[1], name) == 1 then
+  if holds(redis.call('GET', KEYS[i + 2]), payload) and redis.call('SREM', KEYS[1], name) == 1 then
     redis.call('DEL', KEYS[i + 2])
     released = released + 1
   end

@@ -138,9 +138,9 @@ impl Pipeline {
             }
             token
         });
-        // Recorded because of a text in its arguments: not assured, and nobody's to bring back.
+        // Recorded because of its class, or of a text in its arguments, and says itself that it is not assured.
         let attempt = attempt.filter(|token| {
-            let assured = payload::is_assured(&payload);
+            let assured = payload::says_assured(&payload) != Some(false);
             if !assured {
                 self.release(*token);
             }

@@ -8,6 +8,7 @@ use super::{BATCH, BUDGET, Op, Pipeline, Release};
 use crate::Bytes;
 use crate::error::Result;
 use crate::identity::Identity;
+use crate::record;
 use crate::registry::{Attempt, Mirrored};
 use crate::store::{Record, Store};
 
@@ -108,5 +109,6 @@ impl Pipeline {
 }
 
 fn to_record(attempt: &Attempt) -> Record {
-    Record { name: attempt.name.clone(), spare: attempt.spare.clone(), payload: Arc::clone(&attempt.payload) }
+    let text = record::write(&attempt.queue, &attempt.payload);
+    Record { name: attempt.name.clone(), spare: attempt.spare.clone(), text }
 }

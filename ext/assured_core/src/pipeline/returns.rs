@@ -5,8 +5,8 @@ use crate::Bytes;
 use crate::error::{Error, Result};
 use crate::events::Level;
 use crate::identity::Identity;
-use crate::payload;
 use crate::printable;
+use crate::record;
 use crate::registry::{Attempt, Mirrored, Token};
 use crate::store::{FORBIDDEN, Requeued, Return, Store};
 
@@ -112,12 +112,13 @@ impl Pipeline {
         let strays = names.iter().filter(|name| !self.registry.knows(name));
         let mut forbidden = None;
         for name in strays {
-            let payload = store.payloads(std::slice::from_ref(name), 0)?.pop().flatten();
-            match payload {
-                Some(payload) if self.registry.was_released(name, &payload) => {
-                    store.release_if_unchanged(identity, &[(name.clone(), payload.into())])?;
+            let record = store.payloads(std::slice::from_ref(name), 0)?.pop().flatten();
+            match record {
+                Some(record) if self.registry.was_released(name, record::read(&record).1) => {
+                    let payload = record::read(&record).1.into();
+                    store.release_if_unchanged(identity, &[(name.clone(), payload)])?;
                 }
-                Some(payload) => match self.return_stray(store, identity, name.clone(), payload) {
+                Some(record) => match self.return_stray(store, identity, name, &record) {
                     Err(error) if error.is_forbidden() => forbidden = Some(error),
                     outcome => outcome?,
                 },
@@ -127,20 +128,15 @@ impl Pipeline {
         forbidden.map_or(Ok(()), Err)
     }
 
-    fn return_stray(
-        &self,
-        store: &mut Store,
-        identity: &Identity,
-        name: Bytes,
-        payload: Bytes,
-    ) -> Result<()> {
-        let label = printable::name(&name);
-        let Some(queue) = payload::queue(&payload) else {
+    fn return_stray(&self, store: &mut Store, identity: &Identity, name: &[u8], record: &[u8]) -> Result<()> {
+        let label = printable::name(name);
+        let Some(queue) = record::queue(record) else {
             let message = format!("job {label} was fetched by a round trip that failed, and names no queue");
             self.events.log(Level::Error, message);
             return Ok(());
         };
-        match store.give_back(identity, &[Return { name, queue, payload }])?[..] {
+        let stray = Return { name: name.to_vec(), queue, payload: record::read(record).1.to_vec() };
+        match store.give_back(identity, &[stray])?[..] {
             [Requeued::Yes] => {
                 let message =
                     format!("job {label} was fetched by a round trip that failed; it is back in its queue");

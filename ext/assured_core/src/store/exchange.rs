@@ -1,12 +1,13 @@
 //! The pipeline's two round trips: release and record, release and pop. Releases are part of whichever script
 //! comes with them, since calling one costs Redis more than what it does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redis::Cmd;
 
 use super::link::parse;
-use super::{Store, now};
+use super::{Store, cmd, now};
 use crate::Bytes;
 use crate::error::Result;
 use crate::identity::Identity;
@@ -42,8 +43,8 @@ pub struct Record {
     pub name: Bytes,
     /// Name to take where the wanted one is another holder's.
     pub spare: Bytes,
-    /// Payload as it was in the queue.
-    pub payload: Arc<[u8]>,
+    /// As [`crate::record::write`] makes it.
+    pub text: Bytes,
 }
 
 impl Store {
@@ -65,7 +66,7 @@ impl Store {
         let (mut keys, mut args) = self.with_releases(identity, releases);
         for record in records {
             keys.extend([self.keys.job(&record.name), self.keys.job(&record.spare)]);
-            args.extend([record.name.clone(), record.spare.clone(), record.payload.to_vec()]);
+            args.extend([record.name.clone(), record.spare.clone(), record.text.clone()]);
         }
         let names: Vec<i64> = self.one("track", scripts::TRACK.call(&keys, &args))?;
         Ok(names.into_iter().map(|name| name == 2).collect())
@@ -80,11 +81,11 @@ impl Store {
         orders: &[Order],
     ) -> Result<Vec<Popped>> {
         let (mut keys, mut args) = self.with_releases(identity, releases);
-        keys.push(self.keys.job_prefix());
+        keys.extend([self.keys.assured_classes(), self.keys.job_prefix()]);
         // Where queues begin: KEYS count from 1.
         let first = keys.len() + 1;
         keys.extend(queues.iter().map(|queue| self.keys.queue(queue)));
-        args.push(FLAG.into());
+        args.extend([FLAG.into(), self.keys.queue(b"").len().to_string().into_bytes()]);
         for Order { suffix, positions } in orders {
             let positions: Vec<_> = positions.iter().map(|at| (at + first).to_string()).collect();
             args.extend([suffix.clone(), positions.join(",").into_bytes()]);
@@ -95,6 +96,31 @@ impl Store {
         let popped =
             |(order, at, payload, name)| Popped { order: order - 1, queue: at - first, payload, name };
         Ok(jobs.into_iter().map(popped).collect())
+    }
+
+    /// How many assured classes Redis knows.
+    pub fn assured_classes(&mut self) -> Result<u64> {
+        self.one("look for classes", cmd("HLEN", [&self.keys.assured_classes()]))
+    }
+
+    /// Adds names of assured classes, and how often their jobs may be recovered, where a class says so.
+    pub fn add_assured_classes(&mut self, limits: &BTreeMap<Bytes, Option<u64>>) -> Result<()> {
+        let mut add = cmd("HSET", [&self.keys.assured_classes()]);
+        for (name, limit) in limits {
+            add.arg(name).arg(limit.map(|limit| limit.to_string()).unwrap_or_default());
+        }
+        self.one::<i64>("add classes", add).map(drop)
+    }
+
+    /// How often the jobs of these classes may be recovered, where their class says so.
+    pub fn limits_of(&mut self, names: &[String]) -> Result<Vec<Option<u64>>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ask = cmd("HMGET", [&self.keys.assured_classes()]);
+        ask.arg(names);
+        let limits: Vec<Option<String>> = self.one("look for classes", ask)?;
+        Ok(limits.into_iter().map(|limit| limit?.parse().ok()).collect())
     }
 
     /// `entry` is the owner's registry entry, or empty for somebody who has put a dead instance's jobs back.
@@ -140,8 +166,13 @@ impl Store {
         suffix: &[u8],
     ) -> Result<Option<(Bytes, Option<Bytes>)>> {
         let id = &identity.id;
-        let keys =
-            [self.keys.jobs(id), self.keys.instances(), self.keys.job_prefix(), self.keys.sorted_set(set)];
+        let keys = [
+            self.keys.jobs(id),
+            self.keys.instances(),
+            self.keys.assured_classes(),
+            self.keys.job_prefix(),
+            self.keys.sorted_set(set),
+        ];
         let now = now();
         let args: [&[u8]; 5] = [id, identity.entry.as_bytes(), FLAG.as_bytes(), suffix, &now];
         parse("pop a due job", self.tracking.run_once("pop a due job", scripts::DUE.call(&keys, &args))?)

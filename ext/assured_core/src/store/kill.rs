@@ -105,10 +105,17 @@ impl Store {
 
         let dead = self.keys.sorted_set(b"dead");
         let [now, oldest] = span(dead_set).map(String::into_bytes);
-        let adds: Vec<_> = kept.iter().map(|i| cmd("ZADD", [&dead, &now, &deaths[*i].payload])).collect();
+        let mut by_age = cmd("ZREMRANGEBYSCORE", [&dead]);
+        by_age.arg("-inf").arg([b"(".as_slice(), &oldest].concat());
+        let mut by_rank = cmd("ZREMRANGEBYRANK", [&dead]);
+        let room = dead_set.max_jobs.saturating_sub(kept.len() as u64);
+        by_rank.arg(0).arg(format!("-{}", room.saturating_add(1)));
+        // Bounds first, see kill.lua. Those that cannot be kept now are kept at the next death.
+        let mut cmds = vec![by_age, by_rank];
+        cmds.extend(kept.iter().map(|i| cmd("ZADD", [&dead, &now, &deaths[*i].payload])));
         let queues = self.queues.as_mut().expect("only called with a second Redis");
         let mut dead_now = dropped;
-        for (i, reply) in kept.into_iter().zip(queues.run("kill", &adds)?) {
+        for (i, reply) in kept.into_iter().zip(queues.run("kill", &cmds)?.into_iter().skip(2)) {
             match parse::<i64>("kill", reply) {
                 Ok(_) => dead_now.push(i),
                 Err(_) => outcomes[i] = Requeued::Refused,
@@ -117,12 +124,6 @@ impl Store {
         if dead_now.is_empty() {
             return Ok(Some(outcomes));
         }
-        let mut by_age = cmd("ZREMRANGEBYSCORE", [&dead]);
-        by_age.arg("-inf").arg([b"(".as_slice(), &oldest].concat());
-        let mut by_rank = cmd("ZREMRANGEBYRANK", [&dead]);
-        by_rank.arg(0).arg(format!("-{}", dead_set.max_jobs.max(1).saturating_add(1)));
-        // Bounds that cannot be kept now are kept at the next death.
-        queues.run("kill", &[by_age, by_rank])?;
 
         let records: Vec<_> = dead_now
             .iter()

@@ -153,6 +153,11 @@ impl World {
             return None;
         }
         self.time += 1;
+        let odd = self.odd.contains(&Odd::Dead) || self.odd.contains(&Odd::Deaths);
+        let dying = ends.iter().filter(|end| end.keep && !odd && self.holds(id, end.name)).count() as u64;
+        if dying > 0 {
+            self.bury_old(size.saturating_sub(dying), hours);
+        }
         let mut killed = 0;
         let mut outcomes = Vec::new();
         for end in ends {
@@ -160,7 +165,7 @@ impl World {
                 outcomes.push(Requeued::Gone);
                 continue;
             }
-            if self.odd.contains(&Odd::Dead) || self.odd.contains(&Odd::Deaths) {
+            if odd {
                 outcomes.push(Requeued::Refused);
                 continue;
             }
@@ -174,18 +179,15 @@ impl World {
             killed += 1;
             outcomes.push(Requeued::Yes);
         }
-        if killed > 0 {
-            self.bury_old(size, hours);
-        }
         self.leave_verdict(id, Some(by), "poisoned", killed);
         Some(outcomes)
     }
 
-    /// What died just now is not too old, and the last to die stays in any case.
-    fn bury_old(&mut self, size: u64, hours: u64) {
+    /// Before others die, who stay in any case.
+    fn bury_old(&mut self, room: u64, hours: u64) {
         let now = self.time;
         self.dead.retain(|_, (ago, time)| *time == now || *ago < hours);
-        while self.dead.len() as u64 > size.max(1) {
+        while self.dead.len() as u64 > room {
             let oldest = self.dead.keys().min_by_key(|payload| self.age(payload)).unwrap().clone();
             self.dead.remove(&oldest);
         }

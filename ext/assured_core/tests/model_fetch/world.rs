@@ -17,7 +17,7 @@ pub struct World {
     queues: [Vec<Job>; NO_LIST],
     known_queues: BTreeSet<&'static str>,
     sets: [Vec<(i64, Job)>; 2],
-    /// Holder and payload by name.
+    /// Holder and text by name.
     records: BTreeMap<String, (usize, String)>,
     /// Names and payloads of all records that there were: late releases know them.
     attempts: Vec<(String, String)>,
@@ -139,7 +139,7 @@ impl World {
                 return if served.is_empty() { Err(Remedy::Wait) } else { Ok(served) };
             }
             let job = self.queues[queue].pop().unwrap();
-            let name = self.record(i, &job, self.pops + order);
+            let name = self.record(i, &job, self.pops + order, Some(QUEUES[queue]));
             served.push(Popped { order, queue, payload: raw(&job.payload), name });
         }
         Ok(served)
@@ -153,7 +153,7 @@ impl World {
             let due = (0..jobs.len()).filter(|i| jobs[*i].0 != NEVER_DUE);
             let first = due.min_by_key(|i| (jobs[*i].0, jobs[*i].1.payload.clone()))?;
             let (_, job) = jobs.remove(first);
-            let name = self.record(instance, &job, self.pops);
+            let name = self.record(instance, &job, self.pops, None);
             Some((raw(&job.payload), name))
         });
         self.pops += 1;
@@ -187,7 +187,11 @@ impl World {
         }
         assert_eq!(found, Ok(()));
         for (name, payload) in records {
-            if self.records.get(&name) == Some(&(instance, payload)) {
+            let holds = |(holder, text): &(usize, String)| {
+                *holder == instance
+                    && (*text == payload || text.strip_suffix(&payload).is_some_and(is_header))
+            };
+            if self.records.get(&name).is_some_and(holds) {
                 self.records.remove(&name);
             }
         }
@@ -212,14 +216,28 @@ impl World {
     }
 
     /// A name is that of one record at a time, in all of Redis.
-    fn record(&mut self, instance: usize, job: &Job, pop: usize) -> Option<Bytes> {
+    fn record(&mut self, instance: usize, job: &Job, pop: usize, queue: Option<&str>) -> Option<Bytes> {
         let label = job.label.clone()?;
         let free = !label.is_empty() && !self.records.contains_key(&label);
         let name = if free { label } else { label + &suffix(pop) };
-        self.records.insert(name.clone(), (instance, job.payload.clone()));
+        self.records.insert(name.clone(), (instance, in_record(queue, &job.payload)));
         self.attempts.push((name.clone(), job.payload.clone()));
         Some(raw(&name))
     }
+}
+
+/// The text of a record: the queue stands in it where the payload names another one, or none.
+fn in_record(queue: Option<&str>, payload: &str) -> String {
+    match queue {
+        Some(queue) if assured_core::payload::queue(&raw(payload)).as_deref() != Some(queue.as_bytes()) => {
+            format!("queue {} {queue}\n{payload}", queue.len())
+        }
+        _ => payload.to_owned(),
+    }
+}
+
+fn is_header(text: &str) -> bool {
+    text.starts_with("queue ") && text.ends_with('\n')
 }
 
 /// How the whole key space shows it.

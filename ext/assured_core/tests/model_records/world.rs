@@ -232,7 +232,7 @@ impl World {
         }
         self.release(id, releases);
         let mut track_one = |record: &Record| {
-            let [jid, spare, payload] = [&record.name[..], &record.spare, &record.payload]
+            let [jid, spare, payload] = [&record.name[..], &record.spare, &record.text]
                 .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
             let taken = self.payloads.contains_key(&jid) && !self.records.contains(&(id, jid.clone()));
             let name = if taken { spare } else { jid };

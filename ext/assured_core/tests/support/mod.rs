@@ -14,12 +14,12 @@ use assured_core::Bytes;
 use assured_core::error::Result;
 use assured_core::identity::Identity;
 use assured_core::password::Passwords;
-use assured_core::settings::{Address, DeadSet, PushBy, RedisDetails, Settings, Timestamps};
+use assured_core::settings::{Address, DeadSet, RedisDetails, Settings, Timestamps};
 use assured_core::store::{Record, Return, Store};
 
 pub use sequences::{Real, World, try_sequences};
 pub use server::RedisServer;
-pub use space::{Space, expiring, hash, list, ranked, set, shown, sorted, space, text};
+pub use space::{Space, expiring, hash, list, ranked, record_of, set, shown, sorted, space, text};
 
 /// How long a condition may take. Far above what a healthy run needs: the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -119,8 +119,9 @@ impl Redis {
             recovery_lock_ttl: Duration::from_secs(5),
             track_timeout: Duration::from_secs(2),
             auto_recovery: true,
-            push_by: PushBy::Engine,
             max_recoveries: 3,
+            dead_after: Duration::from_secs(60),
+            assured_classes: Vec::new(),
             dead_set: DeadSet { max_jobs: 10_000, timeout: Duration::from_secs(180 * 24 * 3600) },
             timestamps: Timestamps::IntegerMillis,
             tracking: self.details(),
@@ -211,7 +212,7 @@ pub fn identity(id: &str) -> Identity {
 
 /// An attempt to record.
 pub fn record(name: &str, spare: &str, payload: &str) -> Record {
-    Record { name: name.into(), spare: spare.into(), payload: payload.as_bytes().into() }
+    Record { name: name.into(), spare: spare.into(), text: payload.into() }
 }
 
 /// A record on its way into the queue `q`.

@@ -191,3 +191,8 @@ pub fn shown(bytes: Vec<u8>) -> String {
 fn is_time(value: &str) -> bool {
     value.parse::<f64>().is_ok_and(|seconds| seconds > 1e9)
 }
+
+/// The record of a job that was popped from the queue `q`.
+pub fn record_of(payload: &str) -> Content {
+    text(&String::from_utf8(assured_core::record::write(b"q", payload.as_bytes())).unwrap())
+}

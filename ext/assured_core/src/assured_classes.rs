@@ -1,0 +1,53 @@
+//! Which classes this process knows to be assured. Redis is told of them, so that whoever pops a job records it also
+//! where its payload does not say that it is assured.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use crate::Bytes;
+use crate::error::Result;
+use crate::store::Store;
+
+/// Names of classes, and how often their jobs may be recovered, where a class says so.
+#[derive(Debug, Default)]
+pub struct AssuredClasses {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    limits: BTreeMap<Bytes, Option<u64>>,
+    news: bool,
+}
+
+impl AssuredClasses {
+    /// Those that are known at the start.
+    pub fn new(limits: impl IntoIterator<Item = (Bytes, Option<u64>)>) -> Self {
+        Self { state: Mutex::new(State { limits: limits.into_iter().collect(), news: true }) }
+    }
+
+    /// Adds a class.
+    pub fn add(&self, name: Bytes, limit: Option<u64>) {
+        let mut state = self.state.lock();
+        state.news |= state.limits.insert(name, limit) != Some(limit);
+    }
+
+    /// Tells Redis what it does not know, or has lost.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub fn announce(&self, store: &mut Store) -> Result<()> {
+        let (limits, news) = {
+            let state = self.state.lock();
+            (state.limits.clone(), state.news)
+        };
+        if limits.is_empty() || (!news && store.assured_classes()? >= limits.len() as u64) {
+            return Ok(());
+        }
+        store.add_assured_classes(&limits)?;
+        let mut state = self.state.lock();
+        state.news = state.limits != limits;
+        Ok(())
+    }
+}
