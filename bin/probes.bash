@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Asks what a machine has; bin/setup sources this. Each probe uses the thing once, as it will be used: a file of the right
-# name may be of another architecture, or another thing, and a command on the PATH may be a shim that leads nowhere.
+# Asks what a machine has; bin/setup sources this. Each probe uses the thing once, as it will be used: a file of the
+# right name may be of another architecture, or another thing, and a command on the PATH may be a shim that leads nowhere.
 
 RUBY_NEEDED=3.1
 CARGO_NEEDED=1.88
@@ -17,8 +17,8 @@ ask() { # PROBE
 # shellcheck disable=SC2016 # not ours to expand
 last_words() { # TEXT
   sed -E -e '/^[[:space:]]*(= )?(note: .*|--> .*|[0-9]* *\|.*|from .*)?$/d' \
-    -e '/^(compilation terminated|collect2: error: ld returned|error: could not compile|Run `bundle install`)/d' \
-    -e '/^(rake aborted!|.*Rakefile:[0-9]+:in |Command failed with|Tasks: TOP|\(See full trace|warning: build failed)/d' \
+    -e '/^(compilation terminated|collect2: error: ld returned|Run `bundle install`)/d' \
+    -e '/^(error: could not compile|warning: build failed)/d' \
     -e 's/^[^ ]*: line [0-9]+: //; s/^[[:space:]]*//' <<<"$1" | tail -n 1
 }
 
