@@ -9,7 +9,7 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
     expect(configuration).to have_attributes(
       instance_id: nil, namespace: "sidekiq_assured_jobs", heartbeat_interval: 15, heartbeat_ttl: 45,
       recovery_lock_ttl: 300, redis_options: nil, logger: nil, auto_recovery_enabled: true,
-      delayed_recovery_interval: 300, delayed_recovery_count: 1, track_timeout: 5, max_recoveries: 3, death_grace: 5
+      delayed_recovery_interval: 300, delayed_recovery_count: 1, track_timeout: 5, max_recoveries: 3, death_grace: 2
     )
   end
 

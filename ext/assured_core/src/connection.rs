@@ -102,6 +102,11 @@ impl Connection {
         self.limit = Some(limit);
     }
 
+    /// Whether nothing has happened since the last batch: the other end has not closed the connection.
+    pub fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
+    }
+
     fn connect(place: &Address, tls: Option<&Tls>, patience: Patience) -> Result<Self> {
         let deadline = patience.deadline();
         let stream = match place {

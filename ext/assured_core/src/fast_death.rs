@@ -13,8 +13,10 @@ use crate::settings::Settings;
 use crate::store::{Sight, Silence, Store};
 use crate::verdict::Suspects;
 
-/// How often within one grace a process looks whether its own connection is still there.
+/// How often within one grace a process asks whether its own connection is still there.
 pub const CHECKS: u32 = 3;
+/// How often it looks without asking, for each time that it asks.
+pub const GLANCES: u32 = 4;
 
 /// What one process knows of the others' connections.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::error::{Error, Remedy, Result};
 use crate::events::{Events, Kind, Level, Notice};
-use crate::fast_death::CHECKS;
+use crate::fast_death::{CHECKS, GLANCES};
 use crate::identity::{Candidates, SharedIdentity};
 use crate::pipeline::Pipeline;
 use crate::printable;
@@ -73,6 +73,7 @@ impl Heartbeat {
         let mut strays = Strays::new();
         let mut backoff = Backoff::new(longest_wait(&self.settings));
         let mut lasts_until = None;
+        let mut failures = 0;
         while !self.alarm.stopped() {
             let began = Instant::now();
             let checkups = std::mem::take(&mut *self.checkups.lock());
@@ -80,6 +81,10 @@ impl Heartbeat {
                 Ok(()) => {
                     self.outage.ended(&self.events);
                     backoff.reset();
+                    failures = 0;
+                    if began.elapsed() < limit(&self.settings) {
+                        store.limit(limit(&self.settings));
+                    }
                     lasts_until = Some(began + self.settings.heartbeat_ttl);
                     self.pulse.connected(store.open_since());
                     checkups.iter().for_each(|waiter| waiter.answer(()));
@@ -87,6 +92,11 @@ impl Heartbeat {
                 }
                 Err(error) => {
                     self.pulse.failed();
+                    failures += 1;
+                    // The grace is as good as over. What is slow must not end as if it were dead.
+                    if failures == 2 {
+                        store.limit(slack(&self.settings) / 3);
+                    }
                     self.checkups.lock().extend(checkups);
                     self.outage.began(&self.events, &error);
                     // A token that has expired may be another one at the next try, and a heartbeat may still be saved.
@@ -111,9 +121,19 @@ impl Heartbeat {
             self.alarm.sleep_until(until);
             return;
         };
-        while self.alarm.sleep_until(until.min(Instant::now() + step)) {
-            if Instant::now() >= until || !store.keeps_connection() {
+        // The beat may have gone over a connection that is not the heartbeat's.
+        let connected = store.seems_connected();
+        let mut asks_at = Instant::now() + step;
+        while self.alarm.sleep_until(until.min(Instant::now() + step / GLANCES)) {
+            let now = Instant::now();
+            if now >= until || connected && !store.seems_connected() {
                 return;
+            }
+            if now >= asks_at {
+                if !(connected && store.keeps_connection()) {
+                    return;
+                }
+                asks_at = now + step;
             }
         }
     }
@@ -261,8 +281,12 @@ impl Heartbeat {
 /// another one, a sixth until the next try ([`longest_wait`]), which has the rest. The grace begins when the connection
 /// is cut: a third of it passes until that is noticed, a third for another one, a third for the beat.
 fn limit(settings: &Settings) -> Duration {
-    let slack = settings.heartbeat_ttl - settings.heartbeat_interval;
+    let slack = slack(settings);
     settings.grace().map_or(slack, |grace| slack.min(grace)) / 3
+}
+
+fn slack(settings: &Settings) -> Duration {
+    settings.heartbeat_ttl - settings.heartbeat_interval
 }
 
 fn longest_wait(settings: &Settings) -> Duration {

@@ -62,6 +62,30 @@ fn a_connection_that_turns_mute_costs_no_heartbeat() {
     });
 }
 
+/// Slower than the grace allows for, and fast enough for the TTL.
+#[test]
+fn a_slow_redis_costs_no_heartbeat() {
+    let mut redis = Redis::own();
+    let mut settings = Settings {
+        instance_name: Some("a".into()),
+        heartbeat_interval: Duration::from_secs(1),
+        heartbeat_ttl: Duration::from_secs(7),
+        death_grace: Duration::from_secs(1),
+        auto_recovery: false,
+        ..redis.settings()
+    };
+    let Address::Tcp(_, port) = settings.tracking.address else { panic!("no port") };
+    let proxy = MuteProxy::slow(port, Duration::from_millis(500));
+    settings.tracking.address = Address::Tcp("127.0.0.1".into(), proxy.port);
+    let engine = Engine::start(settings);
+    engine.instance_id(DEADLINE).expect("an id is claimed");
+    for _ in 0..3 {
+        let before = last_beat(&mut redis);
+        redis.until(|redis| last_beat(redis) != before);
+    }
+    assert_eq!(expired(&mut redis), 0);
+}
+
 #[test]
 fn opening_a_connection_in_a_hurry_is_over_in_time_however_many_sentinels_are_mute() {
     const LIMIT: Duration = Duration::from_millis(400);

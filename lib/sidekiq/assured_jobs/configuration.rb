@@ -27,7 +27,7 @@ module Sidekiq
                     allowed: "a number of seconds above 0, at most 86400", check: positive),
         Setting.new(name: :heartbeat_ttl, env: "ASSURED_JOBS_HEARTBEAT_TTL", default: 45, kind: :seconds,
                     allowed: "a number of seconds above heartbeat_interval, at most 86400", check: positive),
-        Setting.new(name: :death_grace, env: "ASSURED_JOBS_DEATH_GRACE", default: 5, kind: :seconds,
+        Setting.new(name: :death_grace, env: "ASSURED_JOBS_DEATH_GRACE", default: 2, kind: :seconds,
                     allowed: "a number of seconds from 1 to 86400, or 0 to wait for the TTL",
                     check: ->(value) { duration.call(value) && (value.zero? || value >= 1) }),
         Setting.new(name: :recovery_lock_ttl, env: "ASSURED_JOBS_RECOVERY_LOCK_TTL", default: 300, kind: :seconds,

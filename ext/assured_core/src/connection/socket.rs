@@ -1,6 +1,7 @@
 //! Bytes to and from a server, in limited time.
 
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -61,6 +62,19 @@ impl Stream {
     /// Until when all must be through that comes now, whatever its steps.
     pub(super) fn extend(&mut self, deadline: Instant) {
         self.socket().deadline = Some(deadline);
+    }
+
+    /// Whether the other end has neither closed the connection nor said anything. A look that sends nothing.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let socket = match &self.socket().kind {
+            Kind::Tcp(tcp) => SockRef::from(tcp),
+            Kind::Unix(unix) => SockRef::from(unix),
+        };
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let look = socket.recv_with_flags(&mut [MaybeUninit::uninit()], flags);
+        look.is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+        })
     }
 
     fn socket(&mut self) -> &mut Socket {

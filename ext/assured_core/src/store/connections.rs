@@ -37,6 +37,17 @@ impl Store {
         self.tracking.introduce();
     }
 
+    /// Whether the connection is still there, as far as can be seen without a command. What something in between does with
+    /// the rest of the way does not show.
+    pub fn seems_connected(&self) -> bool {
+        self.tracking.is_quiet()
+    }
+
+    /// From now on neither opening a connection nor a batch takes longer than this.
+    pub fn limit(&mut self, limit: Duration) {
+        self.tracking.limit(limit);
+    }
+
     /// Whether the connection is the one that the last beat went through. Where the server did not say how it is
     /// called, nobody watches it, and nothing is asked.
     pub fn keeps_connection(&mut self) -> bool {

@@ -94,6 +94,9 @@ impl Link {
     /// From now on neither opening a connection nor a batch takes longer than this.
     pub(super) fn limit(&mut self, limit: Duration) {
         self.limit = Some(limit);
+        if let Some(connection) = self.connection.lock().as_mut() {
+            connection.limit_batches(limit.min(self.details.read_timeout));
+        }
     }
 
     /// From now on others may use the connection while it is idle.
@@ -113,6 +116,11 @@ impl Link {
 
     pub(super) fn is_open(&self) -> bool {
         self.connection.lock().is_some()
+    }
+
+    /// Whether it is open as far as can be seen without a command.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.connection.lock().as_mut().is_some_and(Connection::is_quiet)
     }
 
     pub(super) fn close(&mut self) {

@@ -1,11 +1,12 @@
 //! Stands between an engine and Redis, and turns connections into black holes: they stay open, and nothing comes
-//! through any more.
+//! through any more, or only after a while.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 /// A port that leads to Redis.
 pub struct MuteProxy {
@@ -17,6 +18,11 @@ pub struct MuteProxy {
 impl MuteProxy {
     /// Its threads end with the connections that they serve.
     pub fn to(target: u16) -> Self {
+        Self::slow(target, Duration::ZERO)
+    }
+
+    /// Whatever is sent takes so long.
+    pub fn slow(target: u16, delay: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (opened, mute_below) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
@@ -30,9 +36,11 @@ impl MuteProxy {
                         (client.try_clone().unwrap(), server.try_clone().unwrap()),
                         (server.try_clone().unwrap(), client.try_clone().unwrap()),
                     ];
-                    for (from, to) in ways {
+                    for ((from, to), delay) in ways.into_iter().zip([delay, Duration::ZERO]) {
                         let mute_below = Arc::clone(&mute_below);
-                        thread::spawn(move || copy(from, to, || number < mute_below.load(Ordering::SeqCst)));
+                        thread::spawn(move || {
+                            copy(from, to, delay, || number < mute_below.load(Ordering::SeqCst))
+                        });
                     }
                 }
             }
@@ -51,9 +59,10 @@ impl MuteProxy {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, mute: impl Fn() -> bool) {
+fn copy(mut from: TcpStream, mut to: TcpStream, delay: Duration, mute: impl Fn() -> bool) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(size @ 1..) = from.read(&mut buffer) {
+        thread::sleep(delay);
         if !mute() && to.write_all(&buffer[..size]).is_err() {
             break;
         }
