@@ -33,6 +33,11 @@ impl AssuredClasses {
         state.news |= state.limits.insert(name, limit) != Some(limit);
     }
 
+    /// How often the jobs of a class may be recovered, where it says so.
+    pub fn limit(&self, name: &str) -> Option<u64> {
+        self.state.lock().limits.get(name.as_bytes()).copied().flatten()
+    }
+
     /// Tells Redis what it does not know, or has lost.
     ///
     /// # Errors

@@ -53,11 +53,15 @@ impl Engine {
         let registry = Arc::new(Registry::new(&settings.nonce));
         let events = Arc::new(Events::default());
         let alarms = Alarms::default();
+        let classes =
+            settings.assured_classes.iter().map(|(name, limit)| (name.clone().into_bytes(), *limit));
+        let classes = Arc::new(AssuredClasses::new(classes));
         Self {
             identity: Arc::default(),
             pipeline: Arc::new(Pipeline::new(
                 Arc::clone(&settings),
                 Arc::clone(&registry),
+                Arc::clone(&classes),
                 Arc::clone(&events),
                 Arc::clone(&alarms.heartbeat),
             )),
@@ -67,9 +71,7 @@ impl Engine {
             farewell: Arc::default(),
             checkups: Arc::default(),
             lenders: Arc::default(),
-            classes: Arc::new(AssuredClasses::new(
-                settings.assured_classes.iter().map(|(name, limit)| (name.clone().into_bytes(), *limit)),
-            )),
+            classes,
             sweeps: Arc::default(),
             lanes: Once::new(),
             registry,

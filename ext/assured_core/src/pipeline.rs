@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::Bytes;
+use crate::assured_classes::AssuredClasses;
 use crate::events::Events;
 use crate::fetch::{DueRequest, Job, Request};
 use crate::registry::{Attempt, Mirrored, Registry, Token};
@@ -84,6 +85,7 @@ struct Release {
 pub struct Pipeline {
     settings: Arc<Settings>,
     registry: Arc<Registry>,
+    classes: Arc<AssuredClasses>,
     events: Arc<Events>,
     heartbeat: Arc<Alarm>,
     idle: Arc<Idle>,
@@ -150,12 +152,14 @@ impl Pipeline {
     pub fn new(
         settings: Arc<Settings>,
         registry: Arc<Registry>,
+        classes: Arc<AssuredClasses>,
         events: Arc<Events>,
         heartbeat: Arc<Alarm>,
     ) -> Self {
         Self {
             settings,
             registry,
+            classes,
             events,
             heartbeat,
             idle: Arc::default(),

@@ -561,6 +561,17 @@ fn an_orphan_of_which_nothing_tells_its_queue_waits_until_dead_after() {
 }
 
 #[test]
+fn an_attempt_without_the_flag_that_ends_unacknowledged_has_the_limit_of_its_class() {
+    let mut redis = Redis::shared();
+    let settings = Settings { assured_classes: vec![("Limited".into(), Some(0))], ..quiet(&redis, "a") };
+    let engine = start(settings);
+    engine.end_unacknowledged(track(&engine, "j", r#"{"class":"Limited","jid":"j","queue":"q"}"#));
+    redis.until(|redis| redis.run::<usize>(&["ZCARD", "dead"]) == 1);
+    engine.end_unacknowledged(track(&engine, "k", r#"{"class":"Other","jid":"k","queue":"q"}"#));
+    redis.until(|redis| redis.run::<usize>(&["ZCARD", "retry"]) == 1);
+}
+
+#[test]
 fn an_orphan_that_was_pushed_by_the_name_of_its_class_has_the_limit_of_its_class() {
     let mut redis = Redis::shared();
     dead(&mut redis, &["a", "b"]);

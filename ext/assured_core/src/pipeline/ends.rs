@@ -142,7 +142,8 @@ impl Pipeline {
 
     fn ended(&self, attempt: Attempt) -> Ended {
         let profile = payload::profile(&attempt.payload).unwrap_or_default();
-        let limit = profile.limit.unwrap_or(self.settings.max_recoveries);
+        let of_class = || self.classes.limit(profile.class.as_ref()?);
+        let limit = profile.limit.or_else(of_class).unwrap_or(self.settings.max_recoveries);
         Ended { attempt, profile, limit }
     }
 
