@@ -4,6 +4,7 @@ require "redis"
 require_relative "../../spec/support/redis_server"
 require_relative "chaos_journal"
 require_relative "chaos_process"
+require_relative "chaos_result"
 require_relative "chaos_supply"
 
 # Sidekiq processes under load, killed at random instants and replaced at once, and what became of their jobs.
@@ -21,33 +22,29 @@ class Chaos
     "plain" => { "CHAOS_WAY" => "plain" }
   }.freeze
 
-  # @!attribute twice
-  #   @return [Integer] runs that no exception of the job itself explains
-  # @!attribute in_hand
-  #   @return [Integer] jobs that a process had started and not ended, or held in flight, when it was killed
-  # @!attribute unexplained
-  #   @return [Array<Integer>] jobs that ran more often than their owners were killed
-  Result = Struct.new(:way, :kills, :enqueued, :finished, :lost, :lost_retries, :twice, :in_hand, :unexplained,
-                      :seconds, keyword_init: true)
-
   # @param way [String] key of {WAYS}
   # @param kills [Integer]
   # @param seed [Integer] decides the instants; the machine decides the rest
-  def initialize(way:, kills:, seed:)
+  # @param flagged [Boolean] whether the payloads carry the flag of assured jobs
+  # @param gems [Hash{Symbol => Array<String>}] other gems of the application: `load_path`, and what to `require`
+  def initialize(way:, kills:, seed:, flagged: true, gems: {})
     @way = way
     @kills = kills
     @seed = seed
+    @flagged = flagged
+    @env = WAYS.fetch(way).merge(ChaosProcess.gems(**gems))
     @in_hand = Hash.new(0)
+    @told = Hash.new(0)
     @mutex = Mutex.new
   end
 
-  # @return [Result]
+  # @return [ChaosResult]
   def run
     began = now
     @server = RedisServer.new
     @redis = Redis.new(url: @server.url)
     @journal = ChaosJournal.new(@server.url(ChaosJournal::DB))
-    @supply = ChaosSupply.new(@redis, Random.new(@seed))
+    @supply = ChaosSupply.new(@redis, Random.new(@seed), flagged: @flagged)
     kill_and_replace
     settle
     result(now - began)
@@ -82,8 +79,9 @@ class Chaos
   end
 
   def live_and_die(name, life)
-    process = ChaosProcess.new(name, @server, WAYS.fetch(@way))
+    process = ChaosProcess.new(name, @server, @env)
     process.wait_until_working
+    @mutex.synchronize { @told[process.told] += 1 }
     # The instant of the kill; nothing is waited for.
     sleep life
     process.kill
@@ -94,7 +92,7 @@ class Chaos
 
   # Lets processes that nobody kills finish what is left.
   def settle
-    processes = Array.new(PROCESSES) { |slot| ChaosProcess.new("calm-#{slot}", @server, WAYS.fetch(@way)) }
+    processes = Array.new(PROCESSES) { |slot| ChaosProcess.new("calm-#{slot}", @server, @env) }
     calm_since = nil
     Wait.wait_until("everything is settled", within: 60) do
       make_retries_due
@@ -120,10 +118,11 @@ class Chaos
   def result(seconds)
     lost = @supply.ids - @journal.counts("finished").keys
     again = ran_again
-    Result.new(
+    ChaosResult.new(
       way: @way, kills: @kills, enqueued: @supply.ids.size, finished: @supply.ids.size - lost.size, lost: lost.size,
       lost_retries: (lost & @journal.counts("raised").keys).size, twice: again.values.sum,
-      in_hand: @in_hand.values.sum, unexplained: again.select { |id, times| times > @in_hand[id] }.keys, seconds:
+      in_hand: @in_hand.values.sum, unexplained: again.select { |id, times| times > @in_hand[id] }.keys, told: @told,
+      seconds:
     )
   end
 

@@ -7,6 +7,10 @@ require "sidekiq-assured-jobs" unless ENV["CHAOS_WAY"] == "plain"
 require_relative "../../spec/support/any_sidekiq"
 require_relative "chaos_journal"
 
+# Other gems of the application.
+ENV.fetch("CHAOS_LOAD_PATH", "").split(":").reverse_each { |path| $LOAD_PATH.unshift(path) }
+ENV.fetch("CHAOS_REQUIRE", "").split(",").each { |file| require file }
+
 # Some pairs of Sidekiq and redis-rb warn at every fetch.
 Redis.silence_deprecations = true if Redis.respond_to?(:silence_deprecations=)
 
@@ -15,6 +19,11 @@ Sidekiq.configure_server do |config|
   config.logger.level = Logger::WARN
   # A retry comes soon.
   AnySidekiq.options[:poll_interval_average] = 0.5
+end
+
+unless ENV["CHAOS_WAY"] == "plain"
+  # What it says of the way in is no warning.
+  Sidekiq::AssuredJobs.configure { |config| config.logger = Logger.new($stdout) }
 end
 
 class ChaosJob

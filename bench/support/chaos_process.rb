@@ -10,6 +10,13 @@ class ChaosProcess
   THREADS = 10
   ENVIRONMENT = { "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "0.5", "ASSURED_JOBS_HEARTBEAT_TTL" => "2" }.freeze
 
+  # @param load_path [Array<String>]
+  # @param require [Array<String>]
+  # @return [Hash{String => String}] what tells a process of other gems
+  def self.gems(load_path: [], require: [])
+    { "CHAOS_LOAD_PATH" => load_path.join(":"), "CHAOS_REQUIRE" => require.join(",") }
+  end
+
   # @param name [String] its name in the journal, and its instance id
   # @param server [RedisServer]
   # @param env [Hash{String => String}]
@@ -29,6 +36,11 @@ class ChaosProcess
 
       @journal.working?(@name)
     end
+  end
+
+  # @return [String] what the log says of the way in
+  def told
+    @process.log.scan(/AssuredJobs: (.*tracked by.*)/).join(", then: ")
   end
 
   # @return [void]

@@ -23,9 +23,12 @@ class ChaosSupply
 
   # @param redis [Redis]
   # @param random [Random]
-  def initialize(redis, random)
+  # @param flagged [Boolean] whether the payloads carry the flag of assured jobs, which one that was pushed by the
+  #   name of its class lacks
+  def initialize(redis, random, flagged: true)
     @redis = redis
     @random = random
+    @flag = flagged ? { assured_jobs: true } : {}
     @ids = []
     redis.sadd("queues", ["default"])
   end
@@ -46,7 +49,7 @@ class ChaosSupply
     JSON.generate(
       retry: true, queue: "default", class: "ChaosJob",
       args: [id, @random.rand(LONGEST + 1), @random.rand(RAISING).zero?],
-      jid: format("%024x", id), created_at: now, enqueued_at: now, assured_jobs: true
+      jid: format("%024x", id), created_at: now, enqueued_at: now, **@flag
     )
   end
 end

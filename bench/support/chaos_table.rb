@@ -7,14 +7,15 @@ class ChaosTable
     lost_retries: "of them retries", twice: "ran again", in_hand: "in hand at kills", seconds: "seconds"
   }.freeze
 
-  # @param results [Array<Chaos::Result>]
+  # @param results [Array<ChaosResult>]
   def initialize(results)
     @results = results
   end
 
   # @return [String]
   def to_s
-    [HEADINGS.values.join("  "), *@results.map { |result| row(result) }].join("\n")
+    [HEADINGS.values.join("  "), *@results.map { |result| row(result) }, *@results.flat_map { |result| told(result) }]
+      .join("\n")
   end
 
   # Prints whether the bounds are met.
@@ -34,13 +35,17 @@ class ChaosTable
     value.is_a?(Float) ? value.round.to_s : value.to_s
   end
 
+  def told(result)
+    result.told.except("").map { |line, count| "#{result.way}: the logs of #{count} processes say: #{line}" }
+  end
+
   # Tracking by the middleware has a gap before it, which is what assured fetch is for.
   def bounds(result)
     again = Bench.bound("#{result.way}: #{result.twice} ran again, at most #{result.in_hand} as in hand at a kill, " \
                         "#{result.unexplained.size} unexplained",
                         result.twice <= result.in_hand && result.unexplained.empty?)
-    return again unless result.way == "fetch"
+    return again if result.told.keys.all? { |line| line.include?("by the middleware") }
 
-    Bench.bound("fetch: #{result.lost} lost, at most 0", result.lost.zero?) && again
+    Bench.bound("#{result.way}: #{result.lost} lost, at most 0", result.lost.zero?) && again
   end
 end
