@@ -16,9 +16,9 @@ impl Protocol {
                 world.processes[i].sent = std::mem::take(&mut world.processes[i].releases);
                 self.pop(world, i, job, counted, false);
             }
-            Action::PopDue(i, job) => {
-                world.redis.retry[job] -= 1;
-                self.pop(world, i, job, false, true);
+            Action::PopDue(i, job, counted) => {
+                world.redis.retry[job][usize::from(counted)] -= 1;
+                self.pop(world, i, job, counted, true);
             }
             Action::Arrive(i) => self.arrive(world, i),
             Action::NeverArrive(i) => {
@@ -37,8 +37,25 @@ impl Protocol {
                 let name = attempt(world, i, thread).name;
                 world.faults.failures -= 1;
                 world.jobs[job_of(name)].reasons += 1;
-                world.redis.retry[job_of(name)] += 1;
+                world.redis.retry[job_of(name)][0] += 1;
                 world.processes[i].end(thread);
+            }
+            Action::End(i, thread) => {
+                world.faults.ends -= 1;
+                let ended = Attempt { ended: true, ..attempt(world, i, thread) };
+                world.processes[i].attempts[thread] = Some(ended);
+                world.processes[i].attempts.sort_unstable();
+            }
+            Action::PutOff(i, thread) => {
+                self.put_off(world, i, thread);
+                world.processes[i].give_up(thread);
+            }
+            Action::PutOffUnanswered(i, thread) => {
+                world.faults.lost_replies -= 1;
+                self.put_off(world, i, thread);
+                let sent = Attempt { again: true, ..attempt(world, i, thread) };
+                world.processes[i].attempts[thread] = Some(sent);
+                world.processes[i].attempts.sort_unstable();
             }
             Action::Release(i) => {
                 let names = std::mem::take(&mut world.processes[i].releases);
@@ -233,7 +250,15 @@ impl Protocol {
     fn pop(&self, world: &mut World, i: usize, job: usize, counted: bool, due: bool) {
         let spare = world.spare(job);
         let name = world.redis.record(i, job, counted, spare, self.mistake);
-        let popped = Attempt { name, mirrored: Mirrored::Yes, due, again: false, counted, doubtful: false };
+        let popped = Attempt {
+            name,
+            mirrored: Mirrored::Yes,
+            due,
+            again: false,
+            ended: false,
+            counted,
+            doubtful: false,
+        };
         world.processes[i].arriving = Some(popped);
         if !self.fine {
             self.arrive(world, i);
@@ -258,6 +283,27 @@ impl Protocol {
         let others = world.redis.sets.iter().fold(own, |all, set| all | set);
         if removed & others != 0 {
             world.broken = Some(Broken::Fence);
+        }
+    }
+
+    /// Moves the record of an attempt that ended among the retries, or its job into the Dead set. Its end is a reason for
+    /// another run, or for its death.
+    fn put_off(&self, world: &mut World, i: usize, thread: usize) {
+        let Attempt { name, mirrored, counted, .. } = attempt(world, i, thread);
+        let unchecked = self.mistake == Some(Mistake::EndUnchecked);
+        if mirrored != Mirrored::Yes && !unchecked {
+            return;
+        }
+        if self.poison && counted {
+            let killed = world.redis.take(i, 1 << name);
+            each(killed).for_each(|name| world.jobs[job_of(name)].dead = true);
+            return world.excuse(killed);
+        }
+        let counts = self.poison && self.mistake != Some(Mistake::EndUncounted);
+        let moved = world.redis.put_off(i, name, counts);
+        world.excuse(moved);
+        if moved == 0 && unchecked {
+            world.redis.retry[job_of(name)][usize::from(counts)] += 1;
         }
     }
 

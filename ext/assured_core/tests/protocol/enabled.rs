@@ -56,7 +56,10 @@ impl Protocol {
             for counted in [false, true] {
                 may(asks && world.redis.queue[job][usize::from(counted)] > 0, Action::Fetch(i, job, counted));
             }
-            may(asks && process.releases == 0 && world.redis.retry[job] > 0, Action::PopDue(i, job));
+            for counted in [false, true] {
+                let due = world.redis.retry[job][usize::from(counted)] > 0;
+                may(asks && process.releases == 0 && due, Action::PopDue(i, job, counted));
+            }
         }
         may(there && process.arriving.is_some(), Action::Arrive(i));
         may(unanswered && process.arriving.is_some(), Action::NeverArrive(i));
@@ -65,13 +68,19 @@ impl Protocol {
         may(free && process.releases == 0 && process.settle != 0, Action::Settle(i));
         for (thread, attempt) in process.attempts.iter().enumerate() {
             let Some(attempt) = attempt else { continue };
-            may(!attempt.due, Action::Finish(i, thread));
-            may(!attempt.due && there && world.faults.failures > 0, Action::Fail(i, thread));
+            let runs = !attempt.due && !attempt.ended;
+            may(runs, Action::Finish(i, thread));
+            may(runs && there && world.faults.failures > 0, Action::Fail(i, thread));
+            may(runs && world.faults.ends > 0, Action::End(i, thread));
             may(attempt.due && (free || there && attempt.again), Action::Enqueue(i, thread));
             may(attempt.due && free && unanswered, Action::EnqueueUnanswered(i, thread));
             let recorded = attempt.mirrored != Mirrored::Not;
             may(free && !recorded, Action::Track(i, thread));
-            may(free && recorded && process.draining, Action::GiveBack(i, thread));
+            let goes = attempt.ended && recorded;
+            may(goes && (free || there && attempt.again), Action::PutOff(i, thread));
+            may(goes && free && unanswered, Action::PutOffUnanswered(i, thread));
+            // What waits for anything else goes first.
+            may(free && recorded && process.draining && !attempt.ended, Action::GiveBack(i, thread));
         }
         let idle = process.attempts == [None; 2] && process.arriving.is_none() && process.releases == 0;
         may(there && process.draining && idle && process.stage == Stage::Idle, Action::Retire(i));

@@ -22,7 +22,7 @@ use world::Faults;
 
 /// No faults.
 const NONE: Faults =
-    Faults { crashes: 0, pauses: 0, outages: 0, lost_replies: 0, exits: 0, failures: 0, cuts: 0 };
+    Faults { crashes: 0, pauses: 0, outages: 0, lost_replies: 0, exits: 0, ends: 0, failures: 0, cuts: 0 };
 /// What holds for a job at any time is best seen with replies that take time.
 const FINE: Protocol = Protocol {
     jobs: 1,
@@ -113,6 +113,29 @@ fn jobs_are_recovered_too_often() {
         ..FINE
     });
     holds(Protocol { poison: true, faults: Faults { crashes: 2, pauses: 1, ..NONE }, ..FULL });
+}
+
+#[test]
+fn runs_end_without_acknowledgement() {
+    let faults = Faults { ends: 2, ..NONE };
+    for poison in [false, true] {
+        holds(Protocol { poison, faults: Faults { crashes: 1, pauses: 1, ..faults }, ..FINE });
+        holds(Protocol { poison, faults: Faults { crashes: 1, lost_replies: 1, ..faults }, ..FINE });
+    }
+    holds(Protocol { faults: Faults { crashes: 1, exits: 1, failures: 1, ..faults }, ..FINE });
+    holds(Protocol { faults: Faults { outages: 1, lost_replies: 1, ..faults }, ..FINE });
+}
+
+#[test]
+fn finds_an_end_without_acknowledgement_that_does_not_count() {
+    let faults = Faults { ends: 2, ..NONE };
+    finds(Mistake::EndUncounted, "poison bound", Protocol { poison: true, faults, ..FINE });
+}
+
+#[test]
+fn finds_an_end_of_a_lost_lease_that_stores_a_retry() {
+    let faults = Faults { pauses: 1, ends: 1, ..NONE };
+    finds(Mistake::EndUnchecked, "bounded duplication", Protocol { faults, ..FINE });
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub enum Mistake {
     CondemnUnchecked,
     /// A verdict is taken to be about what had arrived when it was found.
     NoDoubt,
+    /// A job whose run ended without acknowledgement goes back as it was, without a count.
+    EndUncounted,
+    /// Such an end stores a retry whether or not the record was ours.
+    EndUnchecked,
     /// A recovered job goes back as it was, without its count.
     CountLost,
 }

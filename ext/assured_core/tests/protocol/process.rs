@@ -37,6 +37,8 @@ pub struct Attempt {
     pub due: bool,
     /// The command that moves it there was not answered. It is sent again before anything else.
     pub again: bool,
+    /// Its thread was killed, or its retry could not be stored.
+    pub ended: bool,
     /// Its payload carries a count of recoveries.
     pub counted: bool,
     /// A verdict was found while it was on its way here (`Registry::doubt`).

@@ -12,11 +12,12 @@ type Check = (&'static str, fn(&Protocol, &World) -> bool);
 /// A job that is not done is in its queue, in the retry or the Dead set, or recorded together with its payload.
 const NO_LOSS: Check = ("no loss", |_, world| {
     let Redis { queue, retry, .. } = &world.redis;
-    let kept = |job: usize| queue[job] != [0; 2] || retry[job] > 0 || world.redis.records(job);
+    let kept = |job: usize| queue[job] != [0; 2] || retry[job] != [0; 2] || world.redis.records(job);
     (0..JOBS).all(|job| world.jobs[job].done || world.jobs[job].dead || kept(job))
 });
 
-/// It runs once, and once more for each crash or lost lease of an owner, each retry and each give-back.
+/// It runs once, and once more for each crash or lost lease of an owner, each end without acknowledgement, each retry and
+/// each give-back.
 const BOUNDED_DUPLICATION: Check =
     ("bounded duplication", |_, world| world.jobs.iter().all(|job| job.runs <= 1 + job.reasons));
 
@@ -47,7 +48,7 @@ const ALL_IS_WELL: Check = ("all is well in the end", |protocol, world| {
     let redis = &world.redis;
     let spent = world.faults == Default::default() && protocol.faults != Default::default();
     let over = world.processes.iter().all(|p| p.attempts == [None; 2] && p.status != Status::Paused);
-    let empty = redis.queue == [[0; 2]; JOBS] && redis.retry == [0; JOBS] && redis.payloads == 0;
+    let empty = redis.queue == [[0; 2]; JOBS] && redis.retry == [[0; 2]; JOBS] && redis.payloads == 0;
     spent && over && empty && !world.unburied() && world.jobs.iter().all(|job| job.done || job.dead)
 });
 

@@ -23,8 +23,8 @@ pub fn each(bits: Bits) -> impl Iterator<Item = u8> {
 pub struct Redis {
     /// `queue:<q>`: copies of each job, without and with a count of recoveries. Their order is left open.
     pub queue: [[u8; 2]; JOBS],
-    /// `retry`: copies of each job. A retry has no count.
-    pub retry: [u8; JOBS],
+    /// `retry`: copies of each job, without and with a count. A retry that Sidekiq has stored has none.
+    pub retry: [[u8; 2]; JOBS],
     /// `jobs:<id>`
     pub sets: [Bits; INSTANCES],
     /// `job:<name>`
@@ -92,6 +92,16 @@ impl Redis {
         let counted = self.counted;
         let ours = self.take(i, names);
         self.push(ours, counted);
+        ours
+    }
+
+    /// `lua/retry.lua`; says which of the names were still the instance's own.
+    pub fn put_off(&mut self, i: usize, name: Name, counts: bool) -> Bits {
+        let counted = counts || self.counted & (1 << name) != 0;
+        let ours = self.take(i, 1 << name);
+        if ours != 0 {
+            self.retry[job_of(name)][usize::from(counted)] += 1;
+        }
         ours
     }
 

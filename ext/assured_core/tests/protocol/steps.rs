@@ -34,8 +34,8 @@ pub enum Action {
     /// `pipeline/fetch.rs` `pop`, `lua/fetch.lua`: releases, then pops and records a job, with or without a count of
     /// recoveries.
     Fetch(usize, usize, bool),
-    /// `perform_pop_due`, `lua/due.lua`
-    PopDue(usize, usize),
+    /// `perform_pop_due`, `lua/due.lua`, with or without a count.
+    PopDue(usize, usize, bool),
     /// The reply of either arrives (`admit`), and the job runs.
     Arrive(usize),
     /// It never arrives: `run_once` sends no second time.
@@ -44,6 +44,12 @@ pub enum Action {
     Finish(usize, usize),
     /// It raised, and Sidekiq has stored its retry. `Pipeline::release`
     Fail(usize, usize),
+    /// The run ends without acknowledgement, and the process lives. `Pipeline::end_unacknowledged`
+    End(usize, usize),
+    /// `pipeline/ends.rs` `perform_end`, `lua/retry.lua` or `lua/kill.lua`
+    PutOff(usize, usize),
+    /// The same, unanswered: it is sent again.
+    PutOffUnanswered(usize, usize),
     /// `lua/release.lua`
     Release(usize),
     /// The same, unanswered: it is sent again.

@@ -23,6 +23,8 @@ pub struct Faults {
     pub lost_replies: u8,
     /// Clean exits.
     pub exits: u8,
+    /// Runs that end without acknowledgement while their process lives.
+    pub ends: u8,
     /// Jobs that raise, and are stored for a retry.
     pub failures: u8,
     /// Connections of heartbeats that are closed although their process lives.
@@ -42,7 +44,8 @@ pub enum Broken {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fate {
     pub runs: u8,
-    /// Runs beyond the first that have a reason: a crash or a lost lease of the owner, a retry, a give-back.
+    /// Runs beyond the first that have a reason: a crash or a lost lease of the owner, an end without acknowledgement, a
+    /// retry, a give-back.
     pub reasons: u8,
     pub done: bool,
     /// It lies in the Dead set.
