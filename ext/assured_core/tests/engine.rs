@@ -223,6 +223,85 @@ fn find_knows_an_attempt_by_its_payload() {
     assert_eq!(engine.find(b"{1}"), None);
 }
 
+/// Ends an attempt without acknowledgement, and returns what lies in this sorted set then.
+fn ended(redis: &mut Redis, engine: &Engine, token: Token, set: &str) -> Vec<String> {
+    engine.end_unacknowledged(token);
+    answered(&engine.flush());
+    redis.run(&["ZRANGE", set, "0", "-1"])
+}
+
+#[test]
+fn an_end_without_acknowledgement_counts_and_waits() {
+    let mut redis = Redis::shared();
+    let engine = start(quiet(&redis, "a"));
+    for count in 0..3_u64 {
+        redis.run::<()>(&["DEL", "retry"]);
+        let given = format!(r#"{{"jid":"j","queue":"named","assured_recoveries":{count},"args":[1.50]}}"#);
+        let token = track(&engine, "j", &given);
+        let [payload, due]: [String; 2] = {
+            ended(&mut redis, &engine, token, "retry");
+            redis.run(&["ZRANGE", "retry", "0", "-1", "WITHSCORES"])
+        };
+        let counted = format!(r#"{{"jid":"j","queue":"q","assured_recoveries":{},"args":[1.50],"#, count + 1);
+        assert!(payload.starts_with(&counted), "{payload}");
+        assert!(payload.contains(r#""error_class":"Sidekiq::AssuredJobs::UnacknowledgedEnd""#), "{payload}");
+        let wait = due.parse::<f64>().unwrap() - unix_time();
+        let least = (count.pow(4) + 15) as f64;
+        assert!((least - 5.0..=least + 9.0 * (count + 1) as f64).contains(&wait), "{count}: {wait}");
+        assert_eq!(engine.in_flight(), 0);
+    }
+    assert_eq!(redis.counter("unacknowledged"), 3);
+}
+
+#[test]
+fn the_last_end_without_acknowledgement_is_in_the_dead_set_whatever_the_job_says_of_it() {
+    let mut redis = Redis::shared();
+    let engine = start(quiet(&redis, "a"));
+    let limits = [(3, ""), (1, r#","assured_max_recoveries":1"#), (0, r#","assured_max_recoveries":0"#)];
+    for (count, limit) in limits {
+        let given =
+            format!(r#"{{"jid":"j{count}","dead":false,"retry":false,"assured_recoveries":{count}{limit}}}"#);
+        let token = track(&engine, &format!("j{count}"), &given);
+        ended(&mut redis, &engine, token, "dead");
+    }
+    let dead: Vec<String> = redis.run(&["ZRANGE", "dead", "0", "-1"]);
+    assert_eq!(dead.len(), 3);
+    assert!(dead.iter().all(|job| job.contains(r#""error_class":"Sidekiq::AssuredJobs::PoisonJob""#)));
+    assert_eq!(redis.run::<usize>(&["LLEN", "ns:deaths"]), 3);
+    assert_eq!(redis.run::<usize>(&["EXISTS", "retry", "ns:verdict:a", "ns:jobs:a"]), 0);
+    assert_eq!((redis.counter("poisoned"), engine.in_flight()), (3, 0));
+    let reasons: Vec<_> = notices(&engine, 3).into_iter().map(|notice| notice.reason.unwrap()).collect();
+    assert!(reasons[0].starts_with("4 attempts ended without acknowledgement"), "{reasons:?}");
+}
+
+#[test]
+fn an_end_of_a_lost_lease_stores_nothing() {
+    let mut redis = Redis::shared();
+    let engine =
+        start(Settings { heartbeat_interval: NEVER, heartbeat_ttl: NEVER * 2, ..quiet(&redis, "a") });
+    let token = track(&engine, "j", &payload("j"));
+    // Somebody has recovered it, and runs it.
+    redis.run::<()>(&["SREM", "ns:jobs:a", "j"]);
+    redis.run::<()>(&["SADD", "ns:jobs:b", "j"]);
+    let before = records(&mut redis);
+    assert_eq!(ended(&mut redis, &engine, token, "retry"), Vec::<String>::new());
+    assert_eq!((records(&mut redis), engine.in_flight()), (before, 0));
+}
+
+#[test]
+fn what_waits_here_for_its_retry_goes_back_counted_when_the_process_ends() {
+    let mut redis = Redis::shared();
+    redis.run::<()>(&["SET", "retry", "no sorted set"]);
+    let engine = start(quiet(&redis, "a"));
+    let token = track(&engine, "j", &payload("j"));
+    engine.end_unacknowledged(token);
+    answered(&engine.flush());
+    assert_eq!((engine.in_flight(), redis.queued("q")), (1, 0), "it waits, recorded");
+    assert_eq!(engine.stop(DEADLINE), Some(0));
+    let [job]: [String; 1] = redis.run(&["LRANGE", "queue:q", "0", "-1"]);
+    assert!(job.contains(r#""assured_recoveries":1"#), "{job}");
+}
+
 #[test]
 fn stop_leaves_no_key() {
     let mut redis = Redis::shared();

@@ -680,6 +680,70 @@ fn kill_into_keys_of_another_type_loses_nothing() {
     }
 }
 
+/// Instance `a` with a job in flight.
+fn in_flight() -> Space {
+    registered().with("ns:jobs:a", set(&["j"])).with("ns:job:j", text("{}"))
+}
+
+fn due(redis: &mut Redis) -> f64 {
+    let [_, due]: [String; 2] = redis.run(&["ZRANGE", "retry", "0", "-1", "WITHSCORES"]);
+    due.parse::<f64>().unwrap() - std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64()
+}
+
+#[test]
+fn retry_moves_a_record_among_the_retries_when_it_is_due() {
+    let (mut redis, mut store) = seeded(&in_flight());
+    let mut retry =
+        || store.retry(&identity("a"), &b"j".to_vec(), &b"{1}".to_vec(), Duration::from_secs(60)).unwrap();
+    assert_eq!(retry(), Requeued::Yes);
+    assert_eq!(redis.dump(), registered().with("retry", ranked(&["{1}"])));
+    assert!((50.0..=60.0).contains(&due(&mut redis)));
+    assert_eq!(retry(), Requeued::Gone, "a second time it does nothing");
+    assert_eq!(
+        (redis.dump(), redis.counter("unacknowledged")),
+        (registered().with("retry", ranked(&["{1}"])), 1)
+    );
+}
+
+#[test]
+fn retry_of_a_job_that_others_have_stores_nothing() {
+    let (mut redis, mut store) = seeded(&registered().with("ns:job:j", text("{theirs}")));
+    let before = redis.dump();
+    let wait = Duration::from_secs(60);
+    let outcome = store.retry(&identity("a"), &b"j".to_vec(), &b"{1}".to_vec(), wait).unwrap();
+    assert_eq!((outcome, redis.dump()), (Requeued::Gone, before));
+    redis.seed(&in_flight().with("ns:instances", hash(&[("a", OTHER)])));
+    let taken = store.retry(&identity("a"), &b"j".to_vec(), &b"{1}".to_vec(), wait).unwrap_err();
+    assert_eq!(taken.remedy, Remedy::Reclaim);
+}
+
+#[test]
+fn what_cannot_be_a_retry_stays_recorded() {
+    let before = in_flight().with("retry", text("no sorted set"));
+    let (mut redis, mut store) = seeded(&before);
+    let wait = Duration::from_secs(60);
+    let outcome = store.retry(&identity("a"), &b"j".to_vec(), &b"{1}".to_vec(), wait).unwrap();
+    assert_eq!((outcome, redis.dump()), (Requeued::Refused, before));
+}
+
+#[test]
+fn a_redis_that_is_full_takes_retries_and_deaths_of_an_owner() {
+    let mut redis = Redis::own();
+    redis.seed(&in_flight().with("ns:jobs:a", set(&["j", "k"])).with("ns:job:k", text("{}")));
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let mut store = redis.store();
+    let wait = Duration::from_secs(60);
+    assert_eq!(store.retry(&identity("a"), &b"j".to_vec(), &b"{1}".to_vec(), wait).unwrap(), Requeued::Yes);
+    assert_eq!(store.kill_own(&identity("a"), death("k", "{2}", true), BOUNDS).unwrap(), Requeued::Yes);
+    redis.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    let dead =
+        space([("dead", ranked(&["{2}"])), ("retry", ranked(&["{1}"])), ("ns:deaths", list(&["{2}"]))]);
+    for key in ["dead", "retry", "ns:deaths", "ns:verdict:a", "ns:jobs:a"] {
+        assert_eq!(redis.dump().get(key), dead.get(key), "{key}");
+    }
+    assert_eq!(redis.counter("poisoned"), 1);
+}
+
 #[test]
 fn counters_count_each_orphan_and_each_death_once() {
     let (mut redis, mut store) = seeded(&orphans().with("queue:odd", text("no list")));

@@ -27,6 +27,7 @@ pub enum Odd {
     Dead,
     Deaths,
     Queue,
+    Retry,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +68,17 @@ pub enum Step {
         id: u8,
         ends: Vec<End>,
     },
+    /// The instance itself ends an attempt that was not acknowledged: among the retries, or in the Dead set.
+    PutOff {
+        id: u8,
+        end: End,
+    },
+    KillOwn {
+        id: u8,
+        end: End,
+        size: u64,
+        hours: u64,
+    },
     /// A job has died long ago.
     Died {
         hours: u64,
@@ -81,28 +93,36 @@ pub enum Step {
     },
 }
 
-fn ends() -> impl Strategy<Value = Vec<End>> {
+fn end() -> impl Strategy<Value = End> {
     let keep = prop::bool::weighted(0.8);
     let end = (0..NAMES, 0..3u8, keep, any::<bool>());
-    vec(end.prop_map(|(name, payload, keep, notify)| End { name, payload, keep, notify }), 0..4)
+    end.prop_map(|(name, payload, keep, notify)| End { name, payload, keep, notify })
+}
+
+fn ends() -> impl Strategy<Value = Vec<End>> {
+    vec(end(), 0..4)
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
     let (id, by) = (|| 0..IDS, || 0..2u8);
-    let key = || prop::sample::select([Odd::Dead, Odd::Deaths, Odd::Queue].as_slice());
-    let (sizes, hours) = (prop::sample::select(SIZES.as_slice()), prop::sample::select(HOURS.as_slice()));
+    let key = || prop::sample::select([Odd::Dead, Odd::Deaths, Odd::Queue, Odd::Retry].as_slice());
+    let sizes = || prop::sample::select(SIZES.as_slice());
+    let hours = || prop::sample::select(HOURS.as_slice());
     let (ages, counters) =
         (prop::sample::select(AGES.as_slice()), prop::sample::select(["poisoned", "recovered"].as_slice()));
     prop_oneof![
         10 => (id(), 0..NAMES).prop_map(|(id, name)| Step::Hold { id, name }),
         1 => id().prop_map(|id| Step::Beat { id }),
         2 => id().prop_map(|id| Step::Expire { id }),
-        4 => (id(), by(), ends(), sizes, hours)
+        4 => (id(), by(), ends(), sizes(), hours())
             .prop_map(|(id, by, ends, size, hours)| Step::Kill { id, by, ends, size, hours }),
         3 => (id(), by(), counters, ends())
             .prop_map(|(id, by, counter, ends)| Step::Settle { id, by, counter, ends }),
         2 => (id(), by(), ends()).prop_map(|(id, by, ends)| Step::Requeue { id, by, ends }),
         1 => (id(), ends()).prop_map(|(id, ends)| Step::GiveBack { id, ends }),
+        3 => (id(), end()).prop_map(|(id, end)| Step::PutOff { id, end }),
+        2 => (id(), end(), sizes(), hours())
+            .prop_map(|(id, end, size, hours)| Step::KillOwn { id, end, size, hours }),
         3 => (ages, 0..3u8).prop_map(|(hours, payload)| Step::Died { hours, payload }),
         1 => key().prop_map(|key| Step::Spoil { key }),
         2 => key().prop_map(|key| Step::Mend { key }),

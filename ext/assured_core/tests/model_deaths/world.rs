@@ -28,10 +28,12 @@ pub struct World {
     dead: BTreeMap<String, (u64, u64)>,
     deaths: Vec<String>,
     queue: Vec<String>,
+    /// The number of the step in which it was put off; the later, the later it is due.
+    retries: BTreeMap<String, u64>,
     known_queue: bool,
     odd: BTreeSet<Odd>,
     counters: BTreeMap<&'static str, u64>,
-    /// How many steps put something into the Dead set.
+    /// How many steps put something into the Dead set, or among the retries.
     time: u64,
 }
 
@@ -77,6 +79,17 @@ impl crate::support::World for World {
                 let found = real.store.give_back(&identity(*id), &returns).unwrap();
                 assert_eq!(found, self.push(*id, ends, None));
             }
+            Step::PutOff { id, end } => {
+                let (name, payload) = (named(end.name).into(), marked(end.payload).into());
+                let wait = Duration::from_secs((self.time + 1) * HOUR);
+                let found = real.store.retry(&identity(*id), &name, &payload, wait).unwrap();
+                assert_eq!(found, self.put_off(*id, end));
+            }
+            Step::KillOwn { id, end, size, hours } => {
+                let bounds = DeadSet { max_jobs: *size, timeout: Duration::from_secs(hours * HOUR) };
+                let found = real.store.kill_own(&identity(*id), death(end), bounds).unwrap();
+                assert_eq!(found, self.kill_all(*id, None, &[*end], *size, *hours)[0]);
+            }
             Step::Died { hours, payload } => {
                 if !self.odd.contains(&Odd::Dead) {
                     let at = SystemTime::UNIX_EPOCH.elapsed().unwrap() - Duration::from_secs(hours * HOUR);
@@ -96,7 +109,7 @@ impl crate::support::World for World {
                 self.empty(*key);
             }
         }
-        for counter in ["poisoned", "recovered"] {
+        for counter in ["poisoned", "recovered", "unacknowledged"] {
             assert_eq!(real.redis.counter(counter), self.counters.get(counter).copied().unwrap_or(0));
         }
     }
@@ -122,10 +135,13 @@ impl crate::support::World for World {
         }
         let mut dead: Vec<_> = self.dead.keys().cloned().collect();
         dead.sort_by_key(|payload| self.age(payload));
+        let mut retries: Vec<_> = self.retries.keys().cloned().collect();
+        retries.sort_by_key(|payload| self.retries[payload]);
         for (key, content) in [
             ("dead", (!dead.is_empty()).then(|| ranked(&strings(&dead)))),
             ("ns:deaths", (!self.deaths.is_empty()).then(|| list(&strings(&self.deaths)))),
             ("queue:q", (!self.queue.is_empty()).then(|| list(&strings(&self.queue)))),
+            ("retry", (!retries.is_empty()).then(|| ranked(&strings(&retries)))),
             ("queues", self.known_queue.then(|| set(&["q"]))),
         ] {
             keys = content.into_iter().fold(keys, |keys, content| keys.with(key, content));
@@ -152,6 +168,10 @@ impl World {
         if self.beating.contains(&id) {
             return None;
         }
+        Some(self.kill_all(id, Some(by), ends, size, hours))
+    }
+
+    fn kill_all(&mut self, id: u8, by: Option<u8>, ends: &[End], size: u64, hours: u64) -> Vec<Requeued> {
         self.time += 1;
         let odd = self.odd.contains(&Odd::Dead) || self.odd.contains(&Odd::Deaths);
         let dying = ends.iter().filter(|end| end.keep && !odd && self.holds(id, end.name)).count() as u64;
@@ -179,8 +199,22 @@ impl World {
             killed += 1;
             outcomes.push(Requeued::Yes);
         }
-        self.leave_verdict(id, Some(by), "poisoned", killed);
-        Some(outcomes)
+        self.leave_verdict(id, by, "poisoned", killed);
+        outcomes
+    }
+
+    fn put_off(&mut self, id: u8, end: &End) -> Requeued {
+        if !self.holds(id, end.name) {
+            return Requeued::Gone;
+        }
+        if self.odd.contains(&Odd::Retry) {
+            return Requeued::Refused;
+        }
+        self.time += 1;
+        self.records.remove(&end.name);
+        self.retries.insert(marked(end.payload), self.time);
+        *self.counters.entry("unacknowledged").or_default() += 1;
+        Requeued::Yes
     }
 
     /// Before others die, who stay in any case.
@@ -242,14 +276,15 @@ impl World {
                 }
             });
         }
-        self.leave_verdict(id, by, "recovered", queued);
+        // What the instance itself puts back is not counted.
+        self.leave_verdict(id, by, "recovered", if by.is_some() { queued } else { 0 });
         outcomes
     }
 
-    /// What the instance itself does is not counted, and it need not be told.
+    /// The instance itself need not be told.
     fn leave_verdict(&mut self, id: u8, by: Option<u8>, counter: &'static str, ended: u64) {
-        if let Some(by) = by.filter(|_| ended > 0) {
-            self.verdicts.insert(id, by);
+        if ended > 0 {
+            self.verdicts.extend(by.map(|by| (id, by)));
             *self.counters.entry(counter).or_default() += ended;
         }
     }
@@ -263,6 +298,7 @@ impl World {
             Odd::Dead => self.dead.clear(),
             Odd::Deaths => self.deaths.clear(),
             Odd::Queue => self.queue.clear(),
+            Odd::Retry => self.retries.clear(),
         }
         self.odd.remove(&key);
     }
@@ -274,6 +310,7 @@ impl Odd {
             Self::Dead => "dead",
             Self::Deaths => "ns:deaths",
             Self::Queue => "queue:q",
+            Self::Retry => "retry",
         }
     }
 }

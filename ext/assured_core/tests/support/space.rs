@@ -157,7 +157,12 @@ fn content(kind: &str, value: redis::Value, lifetime: i64) -> Option<Content> {
         "hash" => Content::Hash(pairs(value).collect()),
         "dead" => Content::Ranked(pairs(value).map(|(member, _)| member).collect()),
         "zset" => {
-            Content::Sorted(pairs(value).map(|(member, score)| (member, score.parse().unwrap())).collect())
+            let scored: Vec<_> = pairs(value).map(|(member, score)| (member, score.parse())).collect();
+            match scored.iter().cloned().map(|(member, score)| Some((member, score.ok()?))).collect() {
+                Some(scored) => Content::Sorted(scored),
+                // Points in time that the engine has chosen.
+                None => Content::Ranked(scored.into_iter().map(|(member, _)| member).collect()),
+            }
         }
         _ => {
             let value = shown(read::<Option<Vec<u8>>>(value)?);
