@@ -40,10 +40,17 @@ RSpec.describe "A process that boots" do
     expect(own_keys).to be_empty
   end
 
+  it "takes blank variables for those that are not set, as Compose makes of them" do
+    blank = Sidekiq::AssuredJobs::Configuration::SETTINGS.filter_map(&:env).to_h { |name| [name, ""] }
+    process = start_sidekiq(env: blank)
+    push("AssuredJob", "a", 0)
+    wait_until("a job has run") { finished.key?("a") }
+    expect(process.log).not_to include("ConfigurationError")
+  end
+
   {
     "a variable of the wrong type" => [{ "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "often" },
                                        /ASSURED_JOBS_HEARTBEAT_INTERVAL is "often"/],
-    "an empty namespace" => [{ "ASSURED_JOBS_NS" => "" }, /ASSURED_JOBS_NS is ""/],
     "a TTL below the interval" => [{ "ASSURED_JOBS_HEARTBEAT_TTL" => "0.1" }, /ASSURED_JOBS_HEARTBEAT_TTL is 0.1/],
     "a Redis option that cannot be honoured" =>
       [{ "ASSURED_JOBS_REDIS_OPTIONS" => '{"nodes":["redis://127.0.0.1"]}' }, /redis_options: nodes is not supported/]

@@ -41,7 +41,7 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
     namespace: ["", nil, :symbol, 3], instance_id: ["", 7], heartbeat_interval: [0, -1, "15", nil, Float::NAN, 86_401],
     heartbeat_ttl: [0, Float::INFINITY, "45"], recovery_lock_ttl: [-300, nil], track_timeout: [-1, "5"],
     death_grace: [-1, 0.5, nil], auto_recovery_enabled: [nil, "yes", 1], logger: ["stdout"],
-    redis_options: ["redis://localhost", []], delayed_recovery_interval: [-1], delayed_recovery_count: [1.5, -1],
+    delayed_recovery_interval: [-1], delayed_recovery_count: [1.5, -1],
     max_recoveries: [-1, nil, "3", 1.0, 1_000_001]
   }.each do |name, values|
     values.each do |value|
@@ -54,13 +54,42 @@ RSpec.describe Sidekiq::AssuredJobs::Configuration do
   end
 
   {
-    "ASSURED_JOBS_NS" => "", "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "soon", "ASSURED_JOBS_HEARTBEAT_TTL" => "-45",
-    "ASSURED_JOBS_AUTO_RECOVERY" => "maybe", "ASSURED_JOBS_REDIS_OPTIONS" => "{db: 3}",
+    "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "soon", "ASSURED_JOBS_HEARTBEAT_TTL" => "-45",
+    "ASSURED_JOBS_AUTO_RECOVERY" => "maybe",
     "ASSURED_JOBS_DELAYED_RECOVERY_COUNT" => "1.5", "ASSURED_JOBS_MAX_RECOVERIES" => "-1"
   }.each do |variable, value|
     it "refuses #{value.inspect} in #{variable}, naming the variable" do
       expect { configuration(variable => value).validate! }.to raise_error(
         Sidekiq::AssuredJobs::ConfigurationError, /\A#{variable} is #{Regexp.escape(value.inspect)}, but .+ must be/
+      )
+    end
+  end
+
+  described_class::SETTINGS.filter_map(&:env).each do |variable|
+    ["", " \t\n"].each do |blank|
+      it "takes #{variable}=#{blank.inspect} for one that is not set" do
+        config = configuration(variable => blank).validate!
+        described_class::SETTINGS.each { |one| expect(config.public_send(one.name)).to eq(one.default) }
+      end
+    end
+  end
+
+  it "blames the default where a blank variable leaves it" do
+    config = configuration("ASSURED_JOBS_HEARTBEAT_TTL" => " ", "ASSURED_JOBS_HEARTBEAT_INTERVAL" => "60")
+    expect { config.validate! }.to raise_error(
+      Sidekiq::AssuredJobs::ConfigurationError, /\Aheartbeat_ttl is 45, .+ above ASSURED_JOBS_HEARTBEAT_INTERVAL/
+    )
+  end
+
+  it "refuses options of a connection that are no Hash, without a word of them" do
+    ["redis://localhost", ["redis"], 7].each do |value|
+      expect { configuration.redis_options = value }.to raise_error(
+        Sidekiq::AssuredJobs::ConfigurationError, /\Aredis_options is a #{value.class} \(hidden.*\), but must be a Hash/
+      )
+    end
+    ["{db: 3}", "[]", "3", '"redis"'].each do |text|
+      expect { configuration("ASSURED_JOBS_REDIS_OPTIONS" => text).validate! }.to raise_error(
+        Sidekiq::AssuredJobs::ConfigurationError, /\AASSURED_JOBS_REDIS_OPTIONS is a String \(hidden.*\), but .+ a Hash/
       )
     end
   end

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "background"
 require_relative "deaths"
 require_relative "events"
 
@@ -44,15 +45,11 @@ module Sidekiq
 
       def add(item)
         @waiting.push(item, true)
-        # A handler that calls `exit` ends the thread.
-        @mutex.synchronize { @thread = start unless @thread&.alive? }
+        # A handler that calls `exit` ends the thread. Where there is none, the next item asks for one again.
+        @mutex.synchronize { @thread = Background.start("callbacks") { run } unless @thread&.alive? }
         true
       rescue ThreadError, ClosedQueueError
         false
-      end
-
-      def start
-        Thread.new { run }.tap { |thread| thread.name = "assured-jobs-callbacks" }
       end
 
       def run

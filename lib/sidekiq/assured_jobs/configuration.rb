@@ -106,6 +106,14 @@ module Sidekiq
         end
       end
 
+      # @return [String] what code has set, without the options of a connection and without the environment
+      def inspect
+        set = SETTINGS.filter_map do |setting|
+          "#{setting.name}=#{setting.shown(@set[setting.name])}" if @set.key?(setting.name)
+        end
+        "#<#{[self.class.name, *set].join(" ")}>"
+      end
+
       # Checks what only all settings together can tell, environment included.
       #
       # @return [self]
@@ -124,8 +132,8 @@ module Sidekiq
 
       # @return [String] the name under which the user set this value
       def origin(name)
-        env = SETTINGS.find { |setting| setting.name == name }.env
-        !@set.key?(name) && @environment.key?(env) ? env : name.to_s
+        setting = SETTINGS.find { |one| one.name == name }
+        @set.key?(name) || setting.from_environment(@environment).nil? ? name.to_s : setting.env
       end
     end
   end

@@ -2,6 +2,7 @@
 
 require_relative "compat"
 require_relative "errors"
+require_relative "log"
 require_relative "redis_details"
 
 module Sidekiq
@@ -29,8 +30,8 @@ module Sidekiq
           return if differing.empty?
 
           here = pools.first
-          AssuredJobs.logger.warn do
-            "AssuredJobs: recovered jobs go where #{describe(here)} is; elsewhere: " \
+          Log.warn do
+            "recovered jobs go where #{describe(here)} is; elsewhere: " \
               "#{differing.map { |pool| describe(pool) }.join(", ")}. Set config.redis before anything uses Redis"
           end
         end
@@ -48,7 +49,7 @@ module Sidekiq
         end
 
         def describe((name, pool))
-          "#{name} (#{RedisDetails.place(RedisDetails.of_pool(pool))})"
+          "#{name} (#{Printable.line(RedisDetails.place(RedisDetails.of_pool(pool)))})"
         end
       end
     end

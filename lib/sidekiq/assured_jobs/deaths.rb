@@ -5,6 +5,7 @@ require_relative "dead_jobs"
 require_relative "engine_settings"
 require_relative "errors"
 require_relative "events"
+require_relative "log"
 
 module Sidekiq
   module AssuredJobs
@@ -37,7 +38,7 @@ module Sidekiq
 
         def notify(job, payload)
           error = error(job)
-          exhausted = Events.guard("sidekiq_retries_exhausted of #{job["class"]}") do
+          exhausted = Events.guard("sidekiq_retries_exhausted of #{Printable.name(job["class"])}") do
             exhausted_block(job)&.call(job, error)
           end
           discarded = exhausted == :discard && Compat::SIDEKIQ.discards?
@@ -50,8 +51,8 @@ module Sidekiq
           Events.guard("discarding a job") do
             Compat::SIDEKIQ.fetching_pool.with { |redis| redis.zrem("dead", payload) }
           end
-          AssuredJobs.logger.warn do
-            "AssuredJobs: #{job["class"]} job #{job["jid"]} was discarded by its sidekiq_retries_exhausted"
+          Log.warn do
+            "#{label(job)} was discarded by its sidekiq_retries_exhausted"
           end
         end
 
@@ -90,10 +91,14 @@ module Sidekiq
           # Jobs of classes that do not exist die, too.
         end
 
+        def label(job)
+          "#{Printable.name(job["class"])} job #{Printable.name(job["jid"])}"
+        end
+
         def log(job)
           fate = job["dead"] == false ? "was dropped (dead: false)" : "is in the Dead set"
-          AssuredJobs.logger.warn do
-            "AssuredJobs: #{job["class"]} job #{job["jid"]} #{fate}; its death handlers run now"
+          Log.warn do
+            "#{label(job)} #{fate}; its death handlers run now"
           end
         end
       end

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "log"
 require_relative "unique_lock"
 require_relative "way_in"
 
@@ -26,8 +27,8 @@ module Sidekiq
           return if !lock || WayIn.foreign_fetcher
 
           how, why = decide(lock, job, recovered)
-          AssuredJobs.logger.public_send(how ? :warn : :info) do
-            "AssuredJobs: job #{job["jid"]} has not run, because of its #{lock}#{why}#{"; it goes back" if how}"
+          Log.public_send(how ? :warn : :info) do
+            "job #{Printable.name(job["jid"])} has not run, because of its #{lock}#{why}#{"; it goes back" if how}"
           end
           hand.go_back(how) if how
         end
@@ -38,7 +39,7 @@ module Sidekiq
         def decide(lock, job, recovered)
           [way_back(lock, job, recovered), nil]
         rescue StandardError => e
-          [(:untouched if lock.silent?), " (#{e.class}: #{e.message})"]
+          [(:untouched if lock.silent?), " (#{Printable.error(e)})"]
         end
 
         # @return [Symbol, nil] nil where the job is dropped as the application has it

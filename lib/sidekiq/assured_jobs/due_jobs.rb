@@ -5,6 +5,7 @@ require_relative "compat"
 require_relative "engine_settings"
 require_relative "errors"
 require_relative "fetchers"
+require_relative "log"
 require_relative "recovery_client"
 require_relative "recovery_count"
 
@@ -49,7 +50,7 @@ module Sidekiq
                 (due = engine.pop_due(set, AssuredJobs.patience))
             _, payload, attempt = due
             attempt ? enqueue(engine, set, payload, attempt) : push(Sidekiq.load_json(payload))
-            Sidekiq.logger.debug { "enqueued #{set}: #{payload}" }
+            Log.debug { "enqueued #{set}: #{payload}" }
           end
         end
       end
@@ -73,7 +74,7 @@ module Sidekiq
         done = true
       rescue ScriptError, SystemStackError => e
         # Sidekiq's poller would end by these.
-        raise Error, "#{e.class}: #{e.message}"
+        raise Error, Printable.error(e)
       ensure
         engine.give_back_later(attempt) unless done
       end

@@ -30,6 +30,9 @@ module Sidekiq
     # and leads to no retry.
     class LeaseLost < Error; end
 
+    # The operating system gives no more threads. Jobs run as they would without this gem.
+    class OutOfThreads < Error; end
+
     # An engine was used in a forked child of its process.
     class ForkError < Error; end
   end

@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
+require_relative "background"
 require_relative "callbacks"
 require_relative "engine_settings"
+require_relative "log"
 require_relative "native"
 
 module Sidekiq
@@ -15,8 +17,7 @@ module Sidekiq
         @engine = engine
         @logger = logger
         @callbacks = Callbacks.new
-        @thread = Thread.new { run }
-        @thread.name = "assured-jobs-events"
+        @thread = Background.start("events") { run } or raise OutOfThreads, "none is left for events"
       end
 
       # Waits until everything is written that the engine had to say before it stopped, and the application is told.
@@ -35,7 +36,7 @@ module Sidekiq
           events.each { |kind, *details| handle(kind, details) }
         end
       rescue StandardError => e
-        log(:error, "the event loop ended: #{e.class}: #{e.message}")
+        log(:error, "the event loop ended: #{Printable.error(e)}")
         raise
       end
 
@@ -48,13 +49,11 @@ module Sidekiq
         when :dropped then count_dropped(*details)
         end
       rescue *APPLICATION_ERRORS => e
-        log(:error, "an event (#{kind}) could not be handled: #{e.class}: #{e.message}")
+        log(:error, "an event (#{kind}) could not be handled: #{Printable.error(e)}")
       end
 
       def log(severity, message)
-        @logger.call.public_send(severity) { "AssuredJobs: #{message}" }
-      rescue *APPLICATION_ERRORS
-        # A logger that fails must not keep the application from being told.
+        Log.write(@logger.call, severity) { message }
       end
 
       def tell(notices)
@@ -69,7 +68,7 @@ module Sidekiq
         log(:warn, "#{count} events were dropped, because they came faster than they are handled")
         Native.count(EngineSettings.of(AssuredJobs.configuration), "events_dropped", count)
       rescue StandardError => e
-        log(:warn, "they could not be counted: #{e.message}")
+        log(:warn, "they could not be counted: #{Printable.error(e)}")
       end
     end
   end

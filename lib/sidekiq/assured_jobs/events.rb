@@ -1,5 +1,8 @@
 # frozen_string_literal: true
 
+require_relative "log"
+require_relative "printable"
+
 module Sidekiq
   module AssuredJobs
     # Something that happened to one job, or to one instance.
@@ -26,8 +29,7 @@ module Sidekiq
       def to_s
         details = to_h.except(:name).compact.map do |key, value|
           value = value.round(3) if value.is_a?(Float)
-          # Whoever may push a job chooses these texts.
-          "#{key}=#{value.to_s.match?(/\A[\w:.@~-]+\z/) ? value : value.to_s.scrub.inspect}"
+          "#{key}=#{Printable.quoted(value, key == :reason ? Printable::MOST_OF_A_LINE : Printable::MOST)}"
         end
         "#{name} #{details.join(" ")}"
       end
@@ -70,7 +72,7 @@ module Sidekiq
         def guard(what)
           yield
         rescue *APPLICATION_ERRORS => e
-          AssuredJobs.logger.error { "AssuredJobs: #{what} raised #{e.class}: #{e.message}" }
+          Log.error { "#{what} raised #{Printable.error(e)}" }
           nil
         end
       end

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "log"
+
 module Sidekiq
   module AssuredJobs
     # Keeps an attempt whose lease is lost from leaving traces beside the newer one: its exception must not become a
@@ -18,9 +20,9 @@ module Sidekiq
         # A hard shutdown pushes nothing back for a lease that is lost.
         raise if e.is_a?(Sidekiq::Shutdown) || !lease.lost_by_now?
 
-        AssuredJobs.logger.warn do
-          "AssuredJobs: job #{job["jid"]} (#{job["wrapped"] || job["class"]}) was given to another process and ended " \
-            "here with #{e.class}: #{e.message}; no retry is stored, the newer attempt counts"
+        Log.warn do
+          "job #{Printable.name(job["jid"])} (#{Printable.name(job["wrapped"] || job["class"])}) was given to " \
+            "another process and ended here with #{Printable.error(e)}; no retry is stored, the newer attempt counts"
         end
         nil
       end

@@ -3,6 +3,7 @@
 require_relative "compat"
 require_relative "due_jobs"
 require_relative "fetchers"
+require_relative "log"
 
 module Sidekiq
   module AssuredJobs
@@ -58,7 +59,7 @@ module Sidekiq
 
       def tell
         lines = lines(@modes.transform_values { |mode| by_what(mode) })
-        (lines - @told).each { |line| AssuredJobs.logger.info { "AssuredJobs: #{line}" } }
+        (lines - @told).each { |line| Log.info { line } }
         @told = lines
       end
 

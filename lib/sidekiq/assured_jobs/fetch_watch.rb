@@ -2,6 +2,7 @@
 
 require_relative "compat"
 require_relative "fetcher"
+require_relative "log"
 require_relative "way_in"
 
 module Sidekiq
@@ -38,7 +39,7 @@ module Sidekiq
         @certain
       rescue StandardError => e
         # An exception here would end the thread, and the next one. Sidekiq's own fetch deals with it.
-        AssuredJobs.logger.warn { "AssuredJobs: cannot tell what fetches the jobs: #{e.class}: #{e.message}" }
+        Log.warn { "cannot tell what fetches the jobs: #{Printable.error(e)}" }
         @certain = true
       end
 

@@ -1,12 +1,17 @@
 # frozen_string_literal: true
 
+require_relative "background"
 require_relative "errors"
+require_relative "log"
+require_relative "secret"
 
 module Sidekiq
   module AssuredJobs
     # The passwords that callables give, such as tokens that expire. The engine's threads cannot call Ruby: they use
     # the last answer, and ask here when a server refuses it, at each reconnect, and when it is {REFRESH} seconds old.
     class Passwords
+      include Secret::Holder
+
       # What redis-client calls a user without a name.
       DEFAULT_USER = "default"
 
@@ -28,11 +33,9 @@ module Sidekiq
         sentinels = details[:sentinels]
         sentinels &&= { **sentinels, servers: sentinels[:servers].map { |server| resolve(server) } }
         password = details[:password]
-        return { **details, sentinels:, password_number: nil } unless password.respond_to?(:call)
-
-        number = @callables.size
-        @callables << -> { password.call(details[:username] || DEFAULT_USER)&.to_s }
-        { **details, sentinels:, password: ask(number), password_number: number }
+        number = add(password, details[:username]) if password.respond_to?(:call)
+        password = ask(number) if number
+        { **details, sentinels:, password: Secret.of(password), password_number: number }
       end
 
       # Answers the engine's questions until it stops. A thread of its own, because client middleware may keep the
@@ -43,20 +46,25 @@ module Sidekiq
       def serve(engine)
         return if @callables.empty?
 
-        thread = Thread.new do
+        Background.start("passwords") do
           while (number = engine.next_password_question)
             engine.answer_password(number, ask(number))
           end
         end
-        thread.name = "assured-jobs-passwords"
       end
 
       private
 
+      # @return [Integer] by which it is asked for
+      def add(callable, username)
+        @callables << -> { callable.call(username || DEFAULT_USER)&.to_s }
+        @callables.size - 1
+      end
+
       def ask(number)
         @callables[number].call
       rescue *APPLICATION_ERRORS => e
-        AssuredJobs.logger.warn { "AssuredJobs: the callable that gives Redis's password failed: #{e.class}" }
+        Log.warn { "the callable that gives Redis's password failed: #{e.class}" }
         nil
       end
     end

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "background"
+require_relative "log"
 require_relative "recovery_client"
 require_relative "recovery_count"
 require_relative "unique_lock"
@@ -72,7 +74,7 @@ module Sidekiq
           why = try_to_readmit(engine, attempt, payload)
           return unless why
 
-          AssuredJobs.logger.warn { "AssuredJobs: an unfinished job stays recorded: #{why}" }
+          Log.warn { "an unfinished job stays recorded: #{why}" }
           readmit_later(engine, attempt, payload)
         end
 
@@ -84,7 +86,7 @@ module Sidekiq
         def readmit_later(engine, attempt, payload, seconds = 0)
           @mutex.synchronize do
             @stuck << [engine, attempt, payload, now + seconds]
-            @retries = Thread.new { retry_the_stuck } unless @retries&.alive?
+            @retries = Background.start("retries") { retry_the_stuck } unless @retries&.alive?
           end
         end
 
@@ -99,7 +101,7 @@ module Sidekiq
           engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.patience)
           nil
         rescue *APPLICATION_ERRORS => e
-          "#{e.class}: #{e.message}"
+          Printable.error(e)
         end
 
         # Until the engine ends, which leaves the jobs to others.
@@ -170,8 +172,8 @@ module Sidekiq
           limit = AssuredJobs.patience
           return if plain.empty? || AssuredJobs.running_engine.give_back(plain, limit)
 
-          AssuredJobs.logger.warn do
-            "AssuredJobs: #{plain.size} jobs could not be pushed back within #{limit} s; " \
+          Log.warn do
+            "#{plain.size} jobs could not be pushed back within #{limit} s; " \
               "they stay recorded and will be recovered"
           end
         end

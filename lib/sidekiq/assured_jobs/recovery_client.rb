@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "errors"
+require_relative "printable"
 require_relative "unique_lock"
 
 module Sidekiq

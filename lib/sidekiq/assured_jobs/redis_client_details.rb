@@ -1,6 +1,8 @@
 # frozen_string_literal: true
 
 require_relative "errors"
+require_relative "printable"
+require_relative "secret"
 require_relative "tls_details"
 
 module Sidekiq
@@ -8,6 +10,8 @@ module Sidekiq
     # Reads the fields of a connection from a configuration of redis-client, which Sidekiq uses since version 7. Opens
     # no socket: with sentinels, the configuration's own `host` would ask them.
     class RedisClientDetails
+      include Secret::Holder
+
       # Drivers that do what redis-client's own does.
       DRIVERS = %w[RedisClient::RubyConnection RedisClient::HiredisConnection].freeze
 
@@ -43,7 +47,7 @@ module Sidekiq
       private
 
       def refuse(what)
-        raise ConfigurationError, "#{@origin}: #{what}"
+        raise ConfigurationError, "#{@origin}: #{Printable.line(what)}"
       end
 
       def refuse_what_ruby_alone_can_do
@@ -85,7 +89,8 @@ module Sidekiq
       # Older versions give a callable as it is, newer ones call it, and make a callable of each String. The readers
       # say "default" where no name was given, which is no name to log in with.
       def login(config)
-        { username: config.instance_variable_get(:@username), password: config.instance_variable_get(:@password) }
+        username, password = %i[@username @password].map { |name| config.instance_variable_get(name) }
+        { username:, password: Secret.of(password) }
       end
     end
   end

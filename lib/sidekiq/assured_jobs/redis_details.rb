@@ -5,6 +5,7 @@ require_relative "errors"
 require_relative "redis_client_details"
 require_relative "redis_options"
 require_relative "redis_rb_details"
+require_relative "secret"
 
 module Sidekiq
   module AssuredJobs
@@ -30,14 +31,14 @@ module Sidekiq
       # @raise [ConfigurationError]
       def of_pool(pool)
         @of_pools ||= {}.compare_by_identity
-        @of_pools[pool] ||= pool.with { |connection| of_connection(connection, "Sidekiq's Redis") }.freeze
+        @of_pools[pool] ||= pool.with { |connection| of_own(connection) }.freeze
       end
 
       # @param options [Hash] as for `Redis.new`, `RedisClient.config` or `RedisClient.sentinel`
       # @return [Hash] details of the Redis that `redis_options` names
       # @raise [ConfigurationError]
       def of_options(options)
-        Compat::SIDEKIQ.redis_details(options, "redis_options")
+        Secret.guard("redis_options", options) { Compat::SIDEKIQ.redis_details(options, "redis_options") }
       end
 
       # @param connection [Redis, Redis::Namespace, RedisClient]
@@ -74,6 +75,12 @@ module Sidekiq
       end
 
       # @api private
+      def of_own(connection)
+        Secret.guard("Sidekiq's Redis") { of_connection(connection, "Sidekiq's Redis") }
+      end
+      private_class_method :of_own
+
+      # @api private
       def timeouts(options)
         %i[connect_timeout read_timeout write_timeout].to_h do |name|
           [name, options[name].to_f.positive? ? options[name].to_f : PATIENCE]
@@ -91,7 +98,7 @@ module Sidekiq
       def refuse_role(role, origin)
         return if role.to_s == "master"
 
-        raise ConfigurationError, "#{origin}: role #{role} is not supported: a replica takes no records"
+        raise ConfigurationError, Printable.line("#{origin}: role #{role} is not supported: a replica takes no records")
       end
 
       # Two lists of sentinels seldom agree in all.

@@ -3,6 +3,8 @@
 require "openssl"
 require_relative "errors"
 require_relative "passwords"
+require_relative "printable"
+require_relative "secret"
 
 module Sidekiq
   module AssuredJobs
@@ -39,8 +41,6 @@ module Sidekiq
         login = { username: options.delete(:sentinel_username), password: options.delete(:sentinel_password) }.compact
         options[:sentinels] &&= options[:sentinels].map { |sentinel| { **login, **place(sentinel) } }
         ::Redis.new(options)
-      rescue ArgumentError, TypeError, URI::Error => e
-        raise ConfigurationError, "redis_options: #{e.message}"
       end
 
       # The same, for Ruby to use: redis-rb itself takes neither a callable for a password nor the names of files for
@@ -49,9 +49,11 @@ module Sidekiq
       # @param options [Hash]
       # @return [Redis]
       def usable_redis(options)
-        options = with_password(options)
-        options[:ssl_params] &&= with_objects(options[:ssl_params].transform_keys(&:to_sym))
-        redis(options)
+        Secret.guard("redis_options", options) do
+          options = with_password(options)
+          options[:ssl_params] &&= with_objects(options[:ssl_params].transform_keys(&:to_sym))
+          redis(options)
+        end
       end
 
       # The same, for Ruby to use: before 0.23 redis-client takes no callable for a password.
@@ -59,7 +61,7 @@ module Sidekiq
       # @param options [Hash]
       # @return [RedisClient::Config, RedisClient::SentinelConfig]
       def usable_redis_client_config(options)
-        redis_client_config(with_password(options))
+        Secret.guard("redis_options", options) { redis_client_config(with_password(options)) }
       end
 
       # @param options [Hash]
@@ -72,8 +74,6 @@ module Sidekiq
         # As redis-rb has it.
         options[:url] ||= ENV.fetch("REDIS_URL", nil) unless (options.keys & %i[host path sentinels]).any?
         options[:sentinels] ? sentinel_config(options) : ::RedisClient.config(**options)
-      rescue ArgumentError, TypeError, URI::Error => e
-        raise ConfigurationError, "redis_options: #{e.message}"
       end
 
       # @api private
@@ -99,7 +99,7 @@ module Sidekiq
 
       # @api private
       def refuse(name, why)
-        raise ConfigurationError, "redis_options: #{name} #{why}"
+        raise ConfigurationError, "redis_options: #{Printable.line(name.to_s)} #{why}"
       end
       private_class_method :refuse
 
@@ -117,10 +117,18 @@ module Sidekiq
       def with_password(options)
         options = options.transform_keys(&:to_sym)
         callable = options[:password]
-        options[:password] = callable.call(options[:username] || Passwords::DEFAULT_USER) if callable.respond_to?(:call)
+        options[:password] = answer(callable, options[:username]) if callable.respond_to?(:call)
         options
       end
       private_class_method :with_password
+
+      # @api private
+      def answer(callable, username)
+        callable.call(username || Passwords::DEFAULT_USER)
+      rescue *APPLICATION_ERRORS => e
+        raise ConfigurationError, "redis_options: the callable that gives the password raised #{e.class}", cause: nil
+      end
+      private_class_method :answer
 
       # @api private
       def with_objects(params)

@@ -1,12 +1,16 @@
 # frozen_string_literal: true
 
 require_relative "errors"
+require_relative "printable"
+require_relative "secret"
 require_relative "tls_details"
 
 module Sidekiq
   module AssuredJobs
     # Reads the fields of a connection from a client of redis-rb 4, which Sidekiq uses before version 7.
     class RedisRbDetails
+      include Secret::Holder
+
       # Drivers that do what redis-rb's own does.
       DRIVERS = %w[Redis::Connection::Ruby Redis::Connection::Hiredis].freeze
 
@@ -40,7 +44,7 @@ module Sidekiq
           db: @options[:db].to_i,
           client_name: RedisDetails.own_name(@options[:id]),
           username: @options[:username],
-          password: @options[:password],
+          password: Secret.of(@options[:password]),
           # It tries the password without the name, too.
           username_optional: true,
           **RedisDetails.timeouts(@options),
@@ -51,7 +55,7 @@ module Sidekiq
       private
 
       def refuse(what)
-        raise ConfigurationError, "#{@origin}: #{what}"
+        raise ConfigurationError, "#{@origin}: #{Printable.line(what)}"
       end
 
       def refuse_driver
@@ -79,7 +83,7 @@ module Sidekiq
         servers = @options[:sentinels].map do |sentinel|
           sentinel = sentinel.transform_keys(&:to_sym)
           { host: sentinel[:host].to_s, port: Integer(sentinel[:port] || 26_379), username: sentinel[:username],
-            password: sentinel[:password], tls: }
+            password: Secret.of(sentinel[:password]), tls: }
         end
         { master: @connector.instance_variable_get(:@master), servers: }
       end

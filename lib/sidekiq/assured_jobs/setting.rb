@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "errors"
+require_relative "printable"
 
 module Sidekiq
   module AssuredJobs
@@ -25,20 +26,27 @@ module Sidekiq
       def checked(value)
         return value if check.call(value)
 
-        raise ConfigurationError, "#{name} is #{value.inspect}, but must be #{allowed}"
+        raise ConfigurationError, "#{name} is #{shown(value)}, but must be #{allowed}"
       end
 
       # @param environment [Hash{String => String}]
-      # @return [Object, nil] the variable's value; nil where it is not set
+      # @return [Object, nil] the variable's value; nil where it is not set, or blank, as Compose has those that are not
+      #   set
       # @raise [ConfigurationError] when it is not what the setting may be
       def from_environment(environment)
         text = environment[env] if env
-        return if text.nil?
+        return if text.nil? || text.b.strip.empty?
 
         value = Setting::PARSERS.fetch(kind).call(text)
         return value if check.call(value)
 
-        raise ConfigurationError, "#{env} is #{text.inspect}, but #{name} must be #{allowed}"
+        raise ConfigurationError, "#{env} is #{shown(text)}, but #{name} must be #{allowed}"
+      end
+
+      # @param value [Object]
+      # @return [String] for people; options of a connection may hold a password
+      def shown(value)
+        kind == :json ? "a #{value.class} (hidden, since it may hold a password)" : Printable.value(value)
       end
     end
 

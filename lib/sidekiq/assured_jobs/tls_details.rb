@@ -2,12 +2,16 @@
 
 require "openssl"
 require_relative "errors"
+require_relative "printable"
+require_relative "secret"
 
 module Sidekiq
   module AssuredJobs
     # How the engine speaks TLS, read from the `ssl_params` of either Redis client. What it cannot honour is refused
     # by name.
     class TlsDetails
+      include Secret::Holder
+
       # As OpenSSL counts versions, and as the engine does.
       VERSIONS = { 0x0300 => 3, 0x0301 => 10, 0x0302 => 11, 0x0303 => 12, 0x0304 => 13 }.freeze
       # Names of versions, without TLS and v before and points between.
@@ -54,12 +58,12 @@ module Sidekiq
       private
 
       def refuse(name, why)
-        raise ConfigurationError, "#{@origin}: ssl_params[:#{name}] #{why}"
+        raise ConfigurationError, Printable.line("#{@origin}: ssl_params[:#{name}] #{why}"), cause: nil
       end
 
       def file(name)
         path = @params[name]&.to_s
-        refuse(name, "is #{path.inspect}, which cannot be read") if path && !File.readable?(path)
+        refuse(name, "is #{Printable.value(path)}, which cannot be read") if path && !File.readable?(path)
         path
       end
 
@@ -75,16 +79,16 @@ module Sidekiq
       def pem(name)
         given = @params[name]
         return unless given
-        return { file: nil, text: export(given) } unless given.is_a?(String)
+        return { file: nil, text: Secret.of(export(given)) } unless given.is_a?(String)
 
         from_file = File.exist?(given)
         text = from_file ? File.read(given) : given
         parsed = yield text
-        return { file: nil, text: export(parsed) } unless text.include?("-----BEGIN")
+        return { file: nil, text: Secret.of(export(parsed)) } unless text.include?("-----BEGIN")
 
-        { file: (given if from_file), text: }
+        { file: (given if from_file), text: Secret.of(text) }
       rescue OpenSSL::OpenSSLError, SystemCallError => e
-        refuse(name, "cannot be read: #{e.message}")
+        refuse(name, "cannot be read: #{e.class}")
       end
 
       def export(object)
@@ -98,13 +102,14 @@ module Sidekiq
         return cert if cert.nil? || chain.empty?
 
         text = cert[:file] ? File.read(cert[:file]) : cert[:text]
-        { file: nil, text: [text, *chain.map(&:to_pem)].join("\n") }
+        { file: nil, text: Secret.of([text, *chain.map(&:to_pem)].join("\n")) }
       end
 
       def verification
         mode = @params.fetch(:verify_mode, OpenSSL::SSL::VERIFY_PEER)
         unless mode.is_a?(Integer)
-          refuse(:verify_mode, "is #{mode.inspect}, but must be OpenSSL::SSL::VERIFY_PEER or VERIFY_NONE (1 or 0)")
+          allowed = "OpenSSL::SSL::VERIFY_PEER or VERIFY_NONE (1 or 0)"
+          refuse(:verify_mode, "is #{Printable.value(mode)}, but must be #{allowed}")
         end
         { verify_peer: mode != OpenSSL::SSL::VERIFY_NONE, verify_hostname: @params[:verify_hostname] != false }
       end
@@ -122,7 +127,7 @@ module Sidekiq
         return unless value
 
         known = value.is_a?(Integer) ? VERSIONS[value] : NAMES[value.to_s.sub(/\ATLSv?/, "").tr(".", "_")]
-        known || refuse(name, "is #{value.inspect}, which is no version of TLS that the engine speaks")
+        known || refuse(name, "is #{Printable.value(value)}, which is no version of TLS that the engine speaks")
       end
     end
   end

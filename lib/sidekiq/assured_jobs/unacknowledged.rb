@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "log"
 require_relative "push_back"
 require_relative "unique_lock"
 require_relative "way_in"
@@ -39,8 +40,8 @@ module Sidekiq
         payload, seconds = engine.next_run(attempt) if unique
         return engine.end_unacknowledged(attempt) unless payload
 
-        AssuredJobs.logger.warn do
-          "AssuredJobs: a job with a unique lock ended without acknowledgement; it goes back in #{seconds.round} s"
+        Log.warn do
+          "a job with a unique lock ended without acknowledgement; it goes back in #{seconds.round} s"
         end
         engine.keep(attempt)
         PushBack.readmit_later(engine, attempt, payload, seconds)

@@ -1,5 +1,7 @@
 # frozen_string_literal: true
 
+require_relative "log"
+
 module Sidekiq
   module AssuredJobs
     # Locks of the sidekiq-unique-jobs gem, which outlive a killed job.
@@ -16,10 +18,10 @@ module Sidekiq
         digests = ::SidekiqUniqueJobs::Digests
         # A class since version 7, a module before.
         (digests.respond_to?(:new) ? digests.new : digests).delete_by_digest(digest)
-        logger.info { "AssuredJobs: cleared the unique lock #{digest} of job #{job["jid"]}" }
+        Log.info { "cleared the unique lock #{Printable.name(digest)} of job #{Printable.name(job["jid"])}" }
         true
       rescue StandardError => e
-        logger.warn { "AssuredJobs: could not clear the unique lock of job #{job["jid"]}: #{e.message}" }
+        Log.warn { "could not clear the unique lock of job #{Printable.name(job["jid"])}: #{Printable.error(e)}" }
         false
       end
     end

@@ -2,6 +2,7 @@
 
 require_relative "compat"
 require_relative "errors"
+require_relative "log"
 require_relative "work_in_hand"
 
 module Sidekiq
@@ -38,8 +39,8 @@ module Sidekiq
 
           unit = processor.job
           abandon(unit) if unit && !WorkInHand.current&.tracked?
-          AssuredJobs.logger.error do
-            "AssuredJobs: a thread ended #{where(unit)}#{"; another one takes its place" unless stopping}"
+          Log.error do
+            "a thread ended #{where(unit)}#{"; another one takes its place" unless stopping}"
           end
           # Puts none in its place where it is quiet, or stops.
           Compat::SIDEKIQ.replace(processor, Killed.new("the thread ended"))
@@ -50,8 +51,8 @@ module Sidekiq
         # @param error [ThreadError] why a thread that ends could not be replaced
         # @return [void]
         def lost(error)
-          AssuredJobs.logger.error do
-            "AssuredJobs: a thread that ended could not be replaced (#{error.message}); " \
+          Log.error do
+            "a thread that ended could not be replaced (#{Printable.error(error)}); " \
               "this process runs fewer jobs at once from now on"
           end
         end
@@ -62,7 +63,7 @@ module Sidekiq
         def requeue_abandoned
           @abandoned.pop.requeue until @abandoned.empty?
         rescue *APPLICATION_ERRORS => e
-          AssuredJobs.logger.warn { "AssuredJobs: a job whose thread was killed is not pushed back: #{e.message}" }
+          Log.warn { "a job whose thread was killed is not pushed back: #{Printable.error(e)}" }
         end
 
         private
@@ -75,7 +76,7 @@ module Sidekiq
           return "between two jobs" unless unit
 
           job = Sidekiq.load_json(unit.job)
-          "while it ran job #{job["jid"].to_s.inspect} (#{(job["wrapped"] || job["class"]).to_s.inspect})"
+          %(while it ran job "#{Printable.name(job["jid"])}" ("#{Printable.name(job["wrapped"] || job["class"])}"))
         rescue StandardError
           "while it ran a job"
         end
