@@ -8,6 +8,7 @@ require_relative "assured_jobs/configuration"
 require_relative "assured_jobs/errors"
 require_relative "assured_jobs/inspection"
 require_relative "assured_jobs/lifecycle"
+require_relative "assured_jobs/log"
 require_relative "assured_jobs/unique_jobs"
 require_relative "assured_jobs/version"
 require_relative "assured_jobs/worker"
@@ -46,11 +47,16 @@ module Sidekiq
       # @!method engine
       #   @return [Native::Engine]
       #   @api private
+      # The same, where there is room for its threads.
+      # @!method engine_if_possible
+      #   @return [Native::Engine, nil]
+      #   @api private
       # The engine of this process, if it runs.
       # @!method running_engine
       #   @return [Native::Engine, nil]
       #   @api private
       def_delegator :@lifecycle, :engine
+      def_delegator :@lifecycle, :engine_if_possible
       def_delegator :@lifecycle, :running, :running_engine
 
       # Changes settings, all or none. May be called any number of times, before Sidekiq starts.
@@ -65,7 +71,7 @@ module Sidekiq
         @lifecycle.install
         return unless running_engine
 
-        logger.warn { "AssuredJobs: settings that change after the start take effect at the next start" }
+        Log.warn { "settings that change after the start take effect at the next start" }
       end
 
       # Who this process is. An engine that runs has claimed its id, which differs from the one that was asked

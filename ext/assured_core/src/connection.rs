@@ -4,13 +4,13 @@ mod sentinel;
 mod socket;
 mod tls;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, Parser, RedisError, Value};
 
 use crate::Bytes;
-use crate::error::{Error, Remedy, Result};
+use crate::error::{CONNECTING, Error, Remedy, Result};
 use crate::password::Password;
 use crate::settings::{Address, RedisDetails, Tls};
 use socket::Stream;
@@ -150,10 +150,11 @@ impl Connection {
             (outcome, _) => outcome,
         }
         .map(drop)
-        // Whatever the words, a server that refuses AUTH will do so again.
-        .map_err(|error| match error.remedy {
-            Remedy::Wait => Error { remedy: Remedy::TellUser, ..error },
-            _ => error,
+        .map_err(|error| Error {
+            // Whatever the words, a server that refuses AUTH will do so again.
+            remedy: if error.remedy == Remedy::Wait { Remedy::TellUser } else { error.remedy },
+            message: without(error.message, password),
+            ..error
         })
     }
 
@@ -170,10 +171,10 @@ impl Connection {
         }
         // An ACL may forbid both: the name is a courtesy to whoever reads CLIENT LIST, and a replica refuses the
         // first command that writes.
-        match self.batch("connect", &cmds)?.get(1).and_then(sentinel::role) {
+        match self.batch(CONNECTING, &cmds)?.get(1).and_then(sentinel::role) {
             Some(role) if role != "master" => {
                 let message = format!("this server is a {role}, though a sentinel calls it the master");
-                Err(Error { doing: "connect", remedy: Remedy::Reconnect, message })
+                Err(Error { doing: CONNECTING, remedy: Remedy::Reconnect, message })
             }
             _ => Ok(()),
         }
@@ -181,9 +182,9 @@ impl Connection {
 
     /// One command of the handshake.
     fn ask(&mut self, command: Cmd) -> Result<Value> {
-        let reply = self.batch("connect", &[command])?.pop();
-        match reply.ok_or_else(|| Error::reply("connect", "none"))? {
-            Value::ServerError(error) => Err(Error::server("connect", &error)),
+        let reply = self.batch(CONNECTING, &[command])?.pop();
+        match reply.ok_or_else(|| Error::reply(CONNECTING, "none"))? {
+            Value::ServerError(error) => Err(Error::server(CONNECTING, &error)),
             value => Ok(value),
         }
     }
@@ -209,9 +210,38 @@ impl Connection {
         for cmd in cmds {
             cmd.write_packed_command(&mut bytes);
         }
-        self.stream.write_all(&bytes).and_then(|()| self.stream.flush()).map_err(|e| failed(e.into()))?;
-        // Stops at the first failure: one timeout for each reply would add up.
-        cmds.iter().map(|_| self.parser.parse_value(&mut self.stream).map_err(failed)).collect()
+        if let Err(error) = self.stream.write_all(&bytes).and_then(|()| self.stream.flush()) {
+            let last_words = match error.kind() {
+                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
+                    self.parser.parse_value(&mut self.stream)
+                }
+                _ => Ok(Value::Nil),
+            };
+            return Err(match last_words {
+                Ok(Value::ServerError(words)) => {
+                    Error { remedy: Remedy::Reconnect, ..Error::server(doing, &words) }
+                }
+                _ => failed(error.into()),
+            });
+        }
+        let mut replies = Vec::with_capacity(cmds.len());
+        for _ in cmds {
+            // Stops at the first failure: one timeout for each reply would add up.
+            let reply = self.parser.parse_value(&mut self.stream).map_err(failed)?;
+            if let Some(error) = refusal_to_serve(doing, &reply) {
+                return Err(error);
+            }
+            replies.push(reply);
+        }
+        Ok(replies)
+    }
+}
+
+/// A server that has no connection left says so to the first command, and hangs up.
+fn refusal_to_serve(doing: &'static str, reply: &Value) -> Option<Error> {
+    match reply {
+        Value::ServerError(error) => Some(Error::server(doing, error)).filter(Error::is_crowded),
+        _ => None,
     }
 }
 
@@ -219,7 +249,15 @@ fn connecting(error: std::io::Error) -> Error {
     // Nothing that certificates or settings of TLS forbid gets better by itself.
     let permanent = tls::is_refusal(&error);
     let remedy = if permanent { Remedy::TellUser } else { Remedy::Reconnect };
-    Error { doing: "connect", remedy, message: error.to_string() }
+    Error { doing: CONNECTING, remedy, message: error.to_string() }
+}
+
+/// A server may repeat what it was told.
+fn without(message: String, password: &Bytes) -> String {
+    match std::str::from_utf8(password) {
+        Ok(password) if !password.is_empty() => message.replace(password, "…"),
+        _ => message,
+    }
 }
 
 /// How an address reads in a log line.

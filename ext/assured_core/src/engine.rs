@@ -1,16 +1,20 @@
 //! The engine: owns the threads and connects the parts. This is the door through which Ruby comes in.
 
-use std::sync::{Arc, Once};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::Bytes;
 use crate::assured_classes::AssuredClasses;
-use crate::events::Events;
+use crate::backoff::Turnstile;
+use crate::events::{Events, Level};
 use crate::fetch::{DueRequest, Job, Queues, Request};
-use crate::heartbeat::{Checkups, Farewell, Heartbeat, Outage};
+use crate::heartbeat::{Checkups, Farewell, Heartbeat};
 use crate::identity::{Candidates, SharedIdentity};
+use crate::outage::{Outage, Who};
 use crate::password::Passwords;
 use crate::payload;
 use crate::pipeline::{LANES, NEAR_LANES, Pipeline};
@@ -19,9 +23,13 @@ use crate::registry::{Registry, Token};
 use crate::settings::Settings;
 use crate::store::{Lenders, Store};
 use crate::sweeper::{Answer, Sweeper, refuse};
-use crate::threads::{Alarm, spawn};
+use crate::threads::{Alarm, room, spawn};
 use crate::waiter::{Waiter, Woken};
-use crate::watch;
+use crate::watch::{self, Watch};
+
+/// The threads without which there is no engine: heartbeat, pipeline, sweeper, a lane, and Ruby's for events and for
+/// passwords.
+const ESSENTIAL: usize = 6;
 
 /// A running engine. Dropping it ends its threads without waiting for them.
 pub struct Engine {
@@ -38,7 +46,10 @@ pub struct Engine {
     lenders: Arc<Lenders>,
     classes: Arc<AssuredClasses>,
     sweeps: Arc<Mutex<Vec<Arc<Waiter<Answer>>>>>,
-    lanes: Once,
+    lanes: Mutex<usize>,
+    watches: AtomicUsize,
+    turnstile: Arc<Turnstile>,
+    opened: Mutex<Vec<Arc<Queues>>>,
 }
 
 #[derive(Default)]
@@ -73,7 +84,10 @@ impl Engine {
             lenders: Arc::default(),
             classes,
             sweeps: Arc::default(),
-            lanes: Once::new(),
+            lanes: Mutex::default(),
+            watches: AtomicUsize::new(0),
+            turnstile: Arc::new(Turnstile::new(watch::LONGEST_WAIT)),
+            opened: Mutex::default(),
             registry,
             events,
             settings,
@@ -81,22 +95,35 @@ impl Engine {
     }
 
     /// Starts an instance: heartbeat, pipeline and sweeper.
-    pub fn start(settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// Where the operating system does not give as many threads as the engine and Sidekiq need.
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        let wanted = ESSENTIAL + settings.reserved_threads;
+        let found = room(wanted);
+        if found < wanted {
+            let message = format!("there is room for {found} more, and Sidekiq and the engine need {wanted}");
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+        }
+        // What has started ends again where an error drops the engine.
         let engine = Self::new(settings);
-        engine.spawn_heartbeat();
-        engine.spawn_pipeline();
-        engine.spawn_sweeper(engine.settings.auto_recovery);
-        engine
+        engine.spawn_heartbeat()?;
+        engine.spawn_pipeline()?;
+        engine.spawn_sweeper(engine.settings.auto_recovery)?;
+        Ok(engine)
     }
 
     /// Starts an engine that is no instance: it runs nothing and sweeps when asked. For consoles.
-    pub fn visit(settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub fn visit(settings: Settings) -> io::Result<Self> {
         let engine = Self::new(settings);
-        engine.spawn_sweeper(false);
-        engine
+        engine.spawn_sweeper(false)?;
+        Ok(engine)
     }
 
-    fn spawn_heartbeat(&self) {
+    fn spawn_heartbeat(&self) -> io::Result<()> {
         let heartbeat = Heartbeat {
             settings: Arc::clone(&self.settings),
             identity: Arc::clone(&self.identity),
@@ -112,36 +139,37 @@ impl Engine {
             classes: Arc::clone(&self.classes),
         };
         let mut candidates = Candidates::new(&self.settings);
-        spawn("saj-heartbeat", Arc::clone(&self.events), move || heartbeat.serve(&mut candidates));
+        spawn("saj-heartbeat", Arc::clone(&self.events), move || heartbeat.serve(&mut candidates))
     }
 
-    fn spawn_pipeline(&self) {
-        self.spawn_server("saj-pipeline", "pipeline", Pipeline::serve);
+    fn spawn_pipeline(&self) -> io::Result<()> {
+        self.spawn_server("saj-pipeline", ("pipeline", 0), Pipeline::serve)
     }
 
-    fn spawn_lane(&self, afar: bool) {
-        self.spawn_server("saj-fetch", "fetch", move |pipeline, store, identity, outage| {
-            pipeline.serve_fetches(store, identity, outage, afar);
-        });
+    fn spawn_lane(&self, number: usize) -> io::Result<()> {
+        let afar = number >= NEAR_LANES;
+        self.spawn_server("saj-fetch", ("fetch", number), move |pipeline, store, identity, outage, who| {
+            pipeline.serve_fetches(store, identity, outage, who, afar);
+        })
     }
 
     /// Starts a thread that serves the pipeline with a store of its own.
     fn spawn_server(
         &self,
         thread: &'static str,
-        role: &'static str,
-        serve: impl Fn(&Pipeline, Store, &SharedIdentity, &Outage) + Send + 'static,
-    ) {
+        who: Who,
+        serve: impl Fn(&Pipeline, Store, &SharedIdentity, &Outage, Who) + Send + 'static,
+    ) -> io::Result<()> {
         let settings = Arc::clone(&self.settings);
         let pipeline = Arc::clone(&self.pipeline);
         let identity = Arc::clone(&self.identity);
         let (outage, lenders) = (Arc::clone(&self.outage), Arc::clone(&self.lenders));
         spawn(thread, Arc::clone(&self.events), move || {
-            serve(&pipeline, Store::new(&settings, role).lending(&lenders), &identity, &outage);
-        });
+            serve(&pipeline, Store::new(&settings, who.0).lending(&lenders), &identity, &outage, who);
+        })
     }
 
-    fn spawn_sweeper(&self, periodic: bool) {
+    fn spawn_sweeper(&self, periodic: bool) -> io::Result<()> {
         let sweeper = Sweeper {
             settings: Arc::clone(&self.settings),
             identity: Arc::clone(&self.identity),
@@ -153,7 +181,7 @@ impl Engine {
             requests: Arc::clone(&self.sweeps),
             periodic,
         };
-        spawn("saj-sweeper", Arc::clone(&self.events), move || sweeper.serve());
+        spawn("saj-sweeper", Arc::clone(&self.events), move || sweeper.serve())
     }
 
     /// The instance id, once it is claimed; waits for that at most for `limit`.
@@ -166,17 +194,72 @@ impl Engine {
         self.settings.track_timeout
     }
 
-    /// Begins to watch queues, so that threads may fetch from them.
-    pub fn open_queues(&self, queues: Queues) -> Arc<Queues> {
-        self.lanes.call_once(|| (0..LANES).for_each(|lane| self.spawn_lane(lane >= NEAR_LANES)));
-        for queue in queues.names.clone() {
-            let settings = Arc::clone(&self.settings);
-            let pipeline = Arc::clone(&self.pipeline);
-            spawn("saj-watch", Arc::clone(&self.events), move || {
-                watch::serve(&settings, &queue, pipeline.idle(), || pipeline.stir());
-            });
+    /// Makes sure that there is a lane.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread for it.
+    pub fn begin_to_fetch(&self) -> io::Result<()> {
+        let mut lanes = self.lanes.lock();
+        if *lanes == 0 {
+            self.spawn_lane(0)?;
+            *lanes = 1;
         }
-        Arc::new(queues)
+        Ok(())
+    }
+
+    /// Begins to watch queues, so that threads may fetch from them.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread at all. It goes on with one.
+    pub fn open_queues(&self, queues: Queues) -> io::Result<Arc<Queues>> {
+        self.begin_to_fetch()?;
+        let queues = Arc::new(queues);
+        self.opened.lock().push(Arc::clone(&queues));
+        let mut lanes = self.lanes.lock();
+        let mut left = {
+            let wanted = self.settings.reserved_threads + (LANES - *lanes) + queues.names.len();
+            room(wanted).saturating_sub(self.settings.reserved_threads)
+        };
+        let mut take = |start: &dyn Fn() -> io::Result<()>| {
+            let started = left > 0 && start().is_ok();
+            left = if started { left - 1 } else { 0 };
+            started
+        };
+        while *lanes < NEAR_LANES && take(&|| self.spawn_lane(*lanes)) {
+            *lanes += 1;
+        }
+        let watched =
+            queues.names.iter().take_while(|queue| take(&|| self.spawn_watch(&queues, queue))).count();
+        let unwatched = queues.names.len() - watched;
+        (0..unwatched).for_each(|_| std::mem::forget(queues.idle.unwatched()));
+        while *lanes < LANES && take(&|| self.spawn_lane(*lanes)) {
+            *lanes += 1;
+        }
+        if *lanes < LANES || unwatched > 0 {
+            let message = format!(
+                "the operating system gives no more threads: {lanes} of {LANES} that fetch are there, and {watched} of \
+                 {} that watch queues; jobs are fetched more slowly",
+                queues.names.len()
+            );
+            self.events.log(Level::Warn, message);
+        }
+        drop(lanes);
+        Ok(queues)
+    }
+
+    fn spawn_watch(&self, queues: &Arc<Queues>, queue: &Bytes) -> io::Result<()> {
+        let watch = Watch {
+            settings: Arc::clone(&self.settings),
+            queues: Arc::clone(queues),
+            who: ("watch", self.watches.fetch_add(1, Ordering::Relaxed)),
+            turnstile: Arc::clone(&self.turnstile),
+            outage: Arc::clone(&self.outage),
+            events: Arc::clone(&self.events),
+        };
+        let (pipeline, queue) = (Arc::clone(&self.pipeline), queue.clone());
+        spawn("saj-watch", Arc::clone(&self.events), move || {
+            watch.serve(&queue, || pipeline.stir(&watch.queues));
+        })
     }
 
     /// Asks for a job. It is in flight when it arrives at the waiter, if it is assured.
@@ -343,7 +426,7 @@ impl Engine {
     fn shut_down(&self) {
         self.alarms.heartbeat.stop();
         self.alarms.sweeper.stop();
-        self.pipeline.idle().stop();
+        self.opened.lock().iter().for_each(|queues| queues.idle.stop());
         self.pipeline.stop();
         self.events.close();
         self.settings.passwords.close();

@@ -33,6 +33,12 @@ pub enum Remedy {
 /// Result of something done with Redis.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What opens a connection.
+pub const CONNECTING: &str = "connect";
+
+/// What a server that has no connection left says to a new one.
+const CROWDED: &str = "max number of clients";
+
 /// What a server that wants a password says to a command with many arguments.
 const MANY_ARGUMENTS: &str = "unauthenticated";
 
@@ -57,9 +63,10 @@ impl Error {
             Some(details) => format!("{} {details}", error.code()),
             None => error.code().to_owned(),
         };
+        let message = without_arguments(message);
         let remedy = if message.contains(MANY_ARGUMENTS) {
             Remedy::TellUser
-        } else if message.contains("-READONLY") {
+        } else if message.contains("-READONLY") || message.contains(CROWDED) {
             // A script met it, and Redis 6 reports that as an error of the script.
             Remedy::Reconnect
         } else {
@@ -70,13 +77,18 @@ impl Error {
 
     /// Credentials that cannot even be sent.
     pub fn no_login(message: &str) -> Self {
-        Self { doing: "connect", remedy: Remedy::TellUser, message: format!("NOAUTH {message}") }
+        Self { doing: CONNECTING, remedy: Remedy::TellUser, message: format!("NOAUTH {message}") }
     }
 
     /// Whether the server does not know who we are: other credentials may help.
     pub fn wants_login(&self) -> bool {
         ["NOAUTH", "WRONGPASS"].iter().any(|code| self.message.starts_with(code))
             || self.message.contains(MANY_ARGUMENTS)
+    }
+
+    /// Whether the server has no connection left: asking often is what it needs least.
+    pub fn is_crowded(&self) -> bool {
+        self.message.contains(CROWDED)
     }
 
     /// What the server forbids this user for now.
@@ -104,6 +116,14 @@ impl Error {
             _ => Remedy::Wait,
         }
     }
+}
+
+/// A server repeats what it does not understand, and that may be a password or a payload.
+fn without_arguments(mut message: String) -> String {
+    if let Some(at) = message.find(", with args beginning with") {
+        message.truncate(at);
+    }
+    message
 }
 
 impl fmt::Display for Error {

@@ -99,6 +99,7 @@ pub struct Events {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Event>,
+    later: Option<(Instant, Level, String)>,
     dropped_lines: u64,
     dropped_notices: u64,
     closed: bool,
@@ -118,6 +119,17 @@ impl Events {
         }
         state.queue.push_back(Event::Log(level, printable::line(message.as_ref())));
         self.changed.notify_all();
+    }
+
+    /// Adds a log line after a while, unless it is taken back. There is room for one.
+    pub fn log_later(&self, level: Level, message: &str, wait: Duration) {
+        self.state.lock().later = Some((Instant::now() + wait, level, printable::line(message)));
+        self.changed.notify_all();
+    }
+
+    /// Takes back what was to be logged later; false where it is logged already.
+    pub fn take_back(&self) -> bool {
+        self.state.lock().later.take().is_some()
     }
 
     /// Adds notices, as one event. When the queue is full they are dropped and counted: what they tell of is done
@@ -148,6 +160,10 @@ impl Events {
     pub fn next_batch(&self, deadline: Option<Instant>) -> Woken<Vec<Event>> {
         let mut state = self.state.lock();
         loop {
+            let (now, closed) = (Instant::now(), state.closed);
+            if let Some((_, level, line)) = state.later.take_if(|(at, ..)| closed || *at <= now) {
+                state.queue.push_back(Event::Log(level, line));
+            }
             if !state.queue.is_empty() || state.closed {
                 let mut batch: Vec<_> = state.queue.drain(..).collect();
                 let (lines, notices) =
@@ -163,13 +179,12 @@ impl Events {
             if std::mem::take(&mut state.interrupted) {
                 return Woken::Interrupted;
             }
-            match deadline {
+            if deadline.is_some_and(|at| at <= now) {
+                return Woken::TimedOut;
+            }
+            match deadline.into_iter().chain(state.later.as_ref().map(|(at, ..)| *at)).min() {
                 None => self.changed.wait(&mut state),
-                Some(at) => {
-                    if self.changed.wait_until(&mut state, at).timed_out() {
-                        return Woken::TimedOut;
-                    }
-                }
+                Some(at) => drop(self.changed.wait_until(&mut state, at)),
             }
         }
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::Bytes;
 use crate::registry::Token;
 use crate::waiter::Waiter;
+use crate::watch::Idle;
 
-/// The queues of a process, in Sidekiq's own order.
+/// The queues of a process, or of one of its capsules, in Sidekiq's own order.
 #[derive(Debug)]
 pub struct Queues {
     /// Each queue once, in the order given.
@@ -14,6 +15,8 @@ pub struct Queues {
     /// Positions in `names`, repeated by weight.
     weights: Vec<usize>,
     strict: bool,
+    /// Whether they are known to be empty.
+    pub idle: Idle,
 }
 
 impl Queues {
@@ -29,7 +32,7 @@ impl Queues {
                 })
             })
             .collect();
-        Self { names, weights, strict }
+        Self { names, weights, strict, idle: Idle::default() }
     }
 
     /// The order in which one fetch looks at the queues: as given where it is strict, else drawn as Sidekiq's

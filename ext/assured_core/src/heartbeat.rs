@@ -11,10 +11,11 @@ use crate::Bytes;
 use crate::assured_classes::AssuredClasses;
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::error::{Error, Remedy, Result};
+use crate::error::{Remedy, Result};
 use crate::events::{Events, Kind, Level, Notice};
 use crate::fast_death::{CHECKS, GLANCES};
 use crate::identity::{Candidates, SharedIdentity};
+use crate::outage::{Outage, Who};
 use crate::pipeline::Pipeline;
 use crate::printable;
 use crate::pulse::Pulse;
@@ -29,6 +30,9 @@ pub type Checkups = Mutex<Vec<Arc<Waiter<()>>>>;
 
 /// Records of which this process knows nothing, and since when they are seen.
 type Strays = HashMap<Bytes, Instant>;
+
+/// Who it is to outages.
+const WHO: Who = ("heartbeat", 0);
 
 /// How many lost jobs one log line names.
 const NAMED: usize = 20;
@@ -79,7 +83,7 @@ impl Heartbeat {
             let checkups = std::mem::take(&mut *self.checkups.lock());
             match self.beat(&mut store, candidates, &mut strays) {
                 Ok(()) => {
-                    self.outage.ended(&self.events);
+                    self.outage.over(&self.events, WHO);
                     backoff.reset();
                     failures = 0;
                     if began.elapsed() < limit(&self.settings) {
@@ -98,7 +102,7 @@ impl Heartbeat {
                         store.limit(slack(&self.settings) / 3);
                     }
                     self.checkups.lock().extend(checkups);
-                    self.outage.began(&self.events, &error);
+                    self.outage.failed(&self.events, WHO, &error);
                     // A token that has expired may be another one at the next try, and a heartbeat may still be saved.
                     let lasts = lasts_until.is_some_and(|until| Instant::now() < until);
                     let slowly = if error.remedy == Remedy::TellUser && !lasts { 5 } else { 1 };
@@ -322,32 +326,6 @@ impl Farewell {
     fn answer(&self, retire: impl FnOnce() -> Option<u64>) {
         if self.asked.load(Ordering::SeqCst) {
             self.left.answer(retire());
-        }
-    }
-}
-
-/// Whether Redis is away, so that each outage is logged once by all threads together.
-#[derive(Debug, Default)]
-pub struct Outage {
-    since: Mutex<Option<Instant>>,
-}
-
-impl Outage {
-    /// Notes a failure.
-    pub fn began(&self, events: &Events, error: &Error) {
-        let mut since = self.since.lock();
-        if since.is_none() {
-            *since = Some(Instant::now());
-            events
-                .log(Level::Error, format!("Redis fails ({error}); trying again, and jobs go on meanwhile"));
-        }
-    }
-
-    /// Notes a success.
-    pub fn ended(&self, events: &Events) {
-        if let Some(since) = self.since.lock().take() {
-            let seconds = since.elapsed().as_secs_f64();
-            events.log(Level::Info, format!("Redis is back after {seconds:.1} s"));
         }
     }
 }

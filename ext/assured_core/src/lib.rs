@@ -19,6 +19,7 @@ pub mod identity;
 pub mod inspection;
 pub mod keys;
 pub mod obituary;
+pub mod outage;
 #[cfg(debug_assertions)]
 pub mod panics;
 pub mod password;

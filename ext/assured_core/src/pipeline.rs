@@ -19,12 +19,11 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::Bytes;
 use crate::assured_classes::AssuredClasses;
 use crate::events::Events;
-use crate::fetch::{DueRequest, Job, Request};
+use crate::fetch::{DueRequest, Job, Queues, Request};
 use crate::registry::{Attempt, Mirrored, Registry, Token};
 use crate::settings::Settings;
 use crate::threads::Alarm;
 use crate::waiter::Waiter;
-use crate::watch::Idle;
 use pace::Pace;
 
 /// How many lanes there are: some for any Redis, and how many in all.
@@ -72,6 +71,22 @@ enum Op {
     Flush(Arc<Waiter<()>>),
 }
 
+impl Op {
+    /// For the log, which payloads have no place in.
+    fn describe(&self) -> &'static str {
+        match self {
+            Self::Track(_) => "recording a job",
+            Self::GiveBack(..) | Self::Return(..) => "giving jobs back",
+            Self::End(..) => "ending a job",
+            Self::PopDue(_) => "popping a due job",
+            Self::Enqueue(..) => "enqueueing a due job",
+            Self::PushBack(..) => "putting a job back",
+            Self::Strays(_) => "settling strays",
+            Self::Flush(_) => "answering",
+        }
+    }
+}
+
 /// A record to remove.
 #[derive(Clone, Debug)]
 struct Release {
@@ -88,7 +103,6 @@ pub struct Pipeline {
     classes: Arc<AssuredClasses>,
     events: Arc<Events>,
     heartbeat: Arc<Alarm>,
-    idle: Arc<Idle>,
     inbox: Mutex<Inbox>,
     arrived: Condvar,
     /// Wakes a lane.
@@ -162,7 +176,6 @@ impl Pipeline {
             classes,
             events,
             heartbeat,
-            idle: Arc::default(),
             inbox: Mutex::default(),
             arrived: Condvar::new(),
             wanted: Condvar::new(),
@@ -174,11 +187,6 @@ impl Pipeline {
         }
     }
 
-    /// Whether there is nothing to fetch, for those who watch the queues.
-    pub fn idle(&self) -> &Arc<Idle> {
-        &self.idle
-    }
-
     /// Asks for a job. While the queues are known to be empty the request waits without a round trip.
     pub fn fetch(&self, request: Request) {
         let mut inbox = self.inbox.lock();
@@ -186,9 +194,13 @@ impl Pipeline {
             return;
         }
         inbox.forget_abandoned();
+        let (first, idle) = (inbox.requests.is_empty(), request.queues.idle.is_idle());
         inbox.requests.push_back(request);
-        if !self.idle.is_idle() {
-            self.call_lanes();
+        match idle {
+            false => self.call_lanes(),
+            // From now on one has to glance at the queues.
+            true if first => drop(self.wanted.notify_one()),
+            true => {}
         }
     }
 
@@ -202,11 +214,11 @@ impl Pipeline {
         self.put(Op::Enqueue(token, queue, payload, waiter));
     }
 
-    /// Says that a job may have arrived.
-    pub fn stir(&self) {
+    /// Says that a job may have arrived in one of these queues.
+    pub fn stir(&self, queues: &Queues) {
         // Under the lock: between a lane's look at the inbox and its sleep nobody may stir.
         let _inbox = self.inbox.lock();
-        self.idle.stir();
+        queues.idle.stir();
         self.call_lanes();
     }
 

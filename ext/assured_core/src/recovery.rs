@@ -223,6 +223,7 @@ impl Recovery {
     /// Has an orphan moved to the Dead set: with its error where it is a JSON object, else as it is.
     fn condemn(&self, batch: &mut Batch<'_>, name: Bytes, kept: Kept, error_class: &str, why: String) {
         let Some(case) = batch.cases.get(&name) else { return };
+        let why = printable::line(&why);
         let marked = payload::mortify(&case.payload, error_class, &why, self.settings.timestamps);
         let death = Death {
             name,

@@ -31,6 +31,8 @@ pub struct Settings {
     pub recovery_lock_ttl: Duration,
     /// How long `track` waits for Redis before the job runs all the same.
     pub track_timeout: Duration,
+    /// How many threads Sidekiq has yet to start, which must find room beside the engine's.
+    pub reserved_threads: usize,
     /// Whether this instance sweeps by itself.
     pub auto_recovery: bool,
     /// How often a job may be recovered before it counts as poison, where its class says nothing else.

@@ -98,7 +98,7 @@ impl Store {
     /// The same, for commands that block for `wait`.
     pub fn patient(settings: &Settings, role: &str, wait: Duration) -> Self {
         let mut store = Self::new(settings, role);
-        store.tracking.details.read_timeout += wait;
+        store.queue_link().details.read_timeout += wait;
         store
     }
 
@@ -164,11 +164,31 @@ impl Store {
         let queue = self.keys.queue(queue);
         let mut look = cmd("BLMOVE", [&queue, &queue]);
         look.arg("RIGHT").arg("RIGHT").arg(limit.as_secs_f64());
-        let reply: Option<Bytes> = match self.queues.as_mut() {
-            Some(link) => one(link, "watch", look)?,
-            None => one(&mut self.tracking, "watch", look)?,
-        };
+        let reply: Option<Bytes> = one(self.queue_link(), "watch", look)?;
         Ok(reply.is_some())
+    }
+
+    /// Whether one of these queues holds a job at this moment.
+    pub fn any_job(&mut self, queues: &[Bytes]) -> Result<bool> {
+        let mut look = redis::cmd("EXISTS");
+        for queue in queues {
+            look.arg(self.keys.queue(queue));
+        }
+        one(self.queue_link(), "watch", look)
+    }
+
+    /// Whether there is a connection to the queues, as far as is known.
+    pub fn reaches_queues(&self) -> bool {
+        self.queues.as_ref().unwrap_or(&self.tracking).is_open()
+    }
+
+    /// Opens the connection to the queues, if there is none.
+    pub fn reach_queues(&mut self, doing: &'static str) -> Result<()> {
+        self.queue_link().peer(doing).map(drop)
+    }
+
+    fn queue_link(&mut self) -> &mut Link {
+        self.queues.as_mut().unwrap_or(&mut self.tracking)
     }
 
     /// Puts a job that is not recorded back where it came from: it is the next one to be popped.

@@ -10,8 +10,8 @@ use crate::backoff::{Backoff, jittered};
 use crate::error::Result;
 use crate::events::{Events, Level};
 use crate::fast_death::FastDeath;
-use crate::heartbeat::Outage;
 use crate::identity::SharedIdentity;
+use crate::outage::{Outage, Who};
 use crate::pulse::Pulse;
 use crate::recovery::{Recovery, Report};
 use crate::settings::Settings;
@@ -22,6 +22,9 @@ use crate::waiter::Waiter;
 
 /// Answer to somebody who asked for a sweep.
 pub type Answer = std::result::Result<Report, String>;
+
+/// Who it is to outages.
+const WHO: Who = ("sweep", 0);
 
 /// All that the sweeper thread works with.
 pub struct Sweeper {
@@ -98,7 +101,7 @@ impl Sweeper {
                 if let Some(fast) = fast.as_mut()
                     && let Err(error) = self.sweep_fast(&mut store, &mut recovery, fast)
                 {
-                    self.outage.began(&self.events, &error);
+                    self.outage.failed(&self.events, WHO, &error);
                     self.alarm.sleep(backoff.next_wait());
                 }
                 let next = fast.as_ref().map_or(regular, |fast| regular.min(fast.next_look()));
@@ -114,11 +117,12 @@ impl Sweeper {
             match swept.and(adopted) {
                 Ok(()) => {
                     backoff.reset();
+                    self.outage.over(&self.events, WHO);
                     self.report_deaths(&mut store);
                     regular = next_look(&looks, interval);
                 }
                 Err(error) => {
-                    self.outage.began(&self.events, &error);
+                    self.outage.failed(&self.events, WHO, &error);
                     self.alarm.sleep(backoff.next_wait());
                 }
             }

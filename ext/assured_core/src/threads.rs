@@ -1,7 +1,9 @@
 //! Threads of the engine: named, deaf to signals, restarted after a panic.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -10,25 +12,58 @@ use crate::events::{Events, Level};
 
 /// Starts a thread that runs `work` until it returns. A panic is logged and `work` starts anew: an
 /// engine that silently lost a thread would lose jobs.
-pub fn spawn(name: &'static str, events: Arc<Events>, mut work: impl FnMut() + Send + 'static) {
+///
+/// # Errors
+/// When the operating system gives no thread.
+pub fn spawn(
+    name: &'static str,
+    events: Arc<Events>,
+    mut work: impl FnMut() + Send + 'static,
+) -> io::Result<()> {
     let body = move || {
         while let Err(panic) = catch_unwind(AssertUnwindSafe(&mut work)) {
             events.log(Level::Error, format!("{name} thread panicked and starts anew: {}", text(&*panic)));
             std::thread::sleep(Duration::from_millis(100));
         }
     };
-    start(name, body).expect("the operating system gives another thread");
+    start(name, body)
 }
+
+/// How many threads the operating system gives at this moment, of `want`: they are started and ended again.
+pub fn room(want: usize) -> usize {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock();
+    let wait = || {
+        let gate = Arc::clone(&gate);
+        begin("saj-room", move || drop(gate.lock())).ok()
+    };
+    let threads: Vec<_> = (0..want).map_while(|_| wait()).collect();
+    drop(closed);
+    let room = threads.len();
+    threads.into_iter().for_each(|thread| drop(thread.join()));
+    if room < want {
+        // The kernel counts them a moment longer, and whoever asks next is entitled to their places.
+        std::thread::sleep(COUNTED);
+    }
+    room
+}
+
+/// How long a thread that has ended may still be counted.
+const COUNTED: Duration = Duration::from_millis(20);
 
 /// Starts a thread that does one thing and ends.
 ///
 /// # Errors
 /// When the operating system gives no thread.
-pub fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+pub fn start(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    begin(name, work).map(drop)
+}
+
+fn begin(name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let mask = block_signals();
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    let begun = Builder::new().name(name.to_owned()).spawn(work);
     restore_signals(&mask);
-    spawned.map(drop)
+    begun
 }
 
 fn text(panic: &(dyn std::any::Any + Send)) -> &str {

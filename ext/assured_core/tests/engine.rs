@@ -30,7 +30,7 @@ fn quiet(redis: &Redis, name: &str) -> Settings {
 }
 
 fn start(settings: Settings) -> Engine {
-    let engine = Engine::start(settings);
+    let engine = Engine::start(settings).expect("threads");
     engine.instance_id(DEADLINE).expect("an id is claimed");
     engine
 }
@@ -346,7 +346,7 @@ fn stop_leaves_what_is_kept_for_others_to_recover() {
 #[test]
 fn what_a_clean_exit_leaves_comes_back_uncounted_and_as_often_as_it_takes() {
     let mut redis = Redis::shared();
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     let recoveries = |n: u64| format!(r#"{{"jid":"k","queue":"q","assured_recoveries":{n}}}"#);
     for (given, expected) in [(payload("k"), 0), (recoveries(0), 0), (recoveries(3), 3)] {
         let engine = start(quiet(&redis, "a"));
@@ -479,7 +479,7 @@ fn calls(redis: &mut Redis, command: &str) -> u64 {
 fn a_sweep_by_hand_takes_one_look() {
     let mut redis = Redis::shared();
     dead(&mut redis, &["j"]);
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     let report = answered(&visitor.sweep()).unwrap();
     assert_eq!((report.recovered, report.stuck), (1, 0));
     assert_eq!(records(&mut redis).keys().collect::<Vec<_>>(), ["ns:verdict:dead", "queue:q", "queues"]);
@@ -490,7 +490,7 @@ fn an_orphan_that_cannot_be_parsed_stays_and_stops_nobody() {
     let mut redis = Redis::shared();
     dead(&mut redis, &["j1", "bad", "j2"]);
     redis.seed(&space([("ns:job:bad", text("{no json"))]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     let report = answered(&visitor.sweep()).unwrap();
     assert_eq!((report.recovered, report.stuck), (2, 1));
     logs(&visitor, "orphan bad of dead instance dead cannot go back");
@@ -511,7 +511,7 @@ fn a_bad_instance_does_not_stop_the_others() {
             dead(&mut redis, &["j"]);
         }
     }
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     let _ = answered(&visitor.sweep());
     assert_eq!(redis.queued("q"), 1);
 }
@@ -522,7 +522,7 @@ fn a_payload_that_is_no_string_stays_and_stops_nobody() {
     dead(&mut redis, &["j1", "odd", "j2"]);
     redis.run::<()>(&["DEL", "ns:job:odd"]);
     redis.seed(&space([("ns:job:odd", list(&["no string"]))]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     let _ = answered(&visitor.sweep());
     assert_eq!(redis.queued("q"), 2);
     assert_eq!(redis.dump().get("ns:jobs:dead"), Some(&set(&["odd"])));
@@ -536,7 +536,7 @@ fn an_orphan_whose_queue_is_no_list_stays_and_stops_nobody() {
         ("queue:odd", text("no list")),
         ("ns:job:odd", text(r#"{"jid":"odd","queue":"odd"}"#)),
     ]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     let _ = answered(&visitor.sweep());
     assert_eq!(redis.queued("q"), 2);
     assert_eq!(redis.dump().get("ns:jobs:dead"), Some(&set(&["odd"])));
@@ -552,7 +552,7 @@ fn an_orphan_over_its_limit_goes_to_the_dead_set() {
         ("ns:job:own", marked("own", r#""assured_recoveries":0,"assured_max_recoveries":0"#)),
         ("ns:job:free", marked("free", r#""assured_recoveries":8,"assured_max_recoveries":9"#)),
     ]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     let report = answered(&visitor.sweep()).unwrap();
     assert_eq!((report.recovered, report.poisoned, report.stuck), (2, 2, 0));
     let dead: Vec<String> = redis.run(&["ZRANGE", "dead", "0", "-1"]);
@@ -590,7 +590,7 @@ fn an_orphan_that_is_no_json_goes_back_as_it_is_to_where_it_came_from() {
     let mut redis = Redis::shared();
     dead(&mut redis, &["bad"]);
     redis.seed(&space([("ns:job:bad", text("queue 3 low\n{no json"))]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     assert_eq!(answered(&visitor.sweep()).unwrap().recovered, 1);
     assert_eq!(redis.dump().get("queue:low"), Some(&list(&["{no json"])));
 }
@@ -600,7 +600,7 @@ fn an_orphan_goes_back_to_the_queue_that_it_came_from_whatever_its_payload_names
     let mut redis = Redis::shared();
     dead(&mut redis, &["moved"]);
     redis.seed(&space([("ns:job:moved", text(&format!("queue 4 here\n{}", payload("moved"))))]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     assert_eq!(answered(&visitor.sweep()).unwrap().recovered, 1);
     let back: Vec<String> = redis.run(&["LRANGE", "queue:here", "0", "-1"]);
     assert!(back[0].contains(r#""queue":"q""#) && back[0].contains("moved"), "{back:?}");
@@ -614,12 +614,12 @@ fn an_orphan_that_cannot_go_back_is_tried_for_dead_after_and_then_kept_in_the_de
     dead(&mut redis, &["stuck"]);
     let stuck = r#"{"jid":"stuck","queue":"odd","assured_max_recoveries":1,"dead":false}"#;
     redis.seed(&space([("ns:job:stuck", text(stuck)), ("queue:odd", text("no list"))]));
-    let patient = Engine::visit(Settings { max_recoveries: 0, ..redis.settings() });
+    let patient = Engine::visit(Settings { max_recoveries: 0, ..redis.settings() }).expect("threads");
     for _ in 0..4 {
         let report = answered(&patient.sweep()).unwrap();
         assert_eq!((report.stuck, report.poisoned), (1, 0));
     }
-    let hasty = Engine::visit(Settings { dead_after: Duration::ZERO, ..redis.settings() });
+    let hasty = Engine::visit(Settings { dead_after: Duration::ZERO, ..redis.settings() }).expect("threads");
     let report = answered(&hasty.sweep()).unwrap();
     assert_eq!((report.stuck, report.poisoned), (0, 1));
     let dead: Vec<String> = redis.run(&["ZRANGE", "dead", "0", "-1"]);
@@ -631,9 +631,9 @@ fn an_orphan_of_which_nothing_tells_its_queue_waits_until_dead_after() {
     let mut redis = Redis::shared();
     dead(&mut redis, &["bad"]);
     redis.seed(&space([("ns:job:bad", text("{no json"))]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     assert_eq!(answered(&visitor.sweep()).unwrap().stuck, 1);
-    let hasty = Engine::visit(Settings { dead_after: Duration::ZERO, ..redis.settings() });
+    let hasty = Engine::visit(Settings { dead_after: Duration::ZERO, ..redis.settings() }).expect("threads");
     assert_eq!(answered(&hasty.sweep()).unwrap().poisoned, 1);
     assert_eq!(redis.dump().get("dead"), Some(&ranked(&["{no json"])));
     assert_eq!(redis.dump().get("ns:deaths"), None, "nobody could be told what died");
@@ -661,7 +661,7 @@ fn an_orphan_that_was_pushed_by_the_name_of_its_class_has_the_limit_of_its_class
         ("ns:job:b", unflagged("Other")),
         ("ns:assured_classes", hash(&[("Limited", "1"), ("Other", "")])),
     ]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     let report = answered(&visitor.sweep()).unwrap();
     assert_eq!((report.recovered, report.poisoned), (1, 1));
 }
@@ -768,7 +768,7 @@ fn a_lock_whose_holder_lives_is_respected() {
     let _holder = start(quiet(&redis, "holder"));
     dead(&mut redis, &["j"]);
     redis.seed(&space([("ns:recovery_lock", expiring("nonce holder"))]));
-    let visitor = Engine::visit(redis.settings());
+    let visitor = Engine::visit(redis.settings()).expect("threads");
     assert_eq!(answered(&visitor.sweep()).unwrap().recovered, 0);
     assert_eq!(redis.queued("q"), 0);
 }
@@ -889,7 +889,7 @@ fn a_job_that_ends_before_track_is_answered_leaves_no_record() {
 fn an_engine_that_starts_while_redis_is_away_begins_when_it_is_back() {
     let mut redis = Redis::own();
     redis.away();
-    let engine = Engine::start(quiet(&redis, "a"));
+    let engine = Engine::start(quiet(&redis, "a")).expect("threads");
     let (_, waiter) = begin(&engine, b"j", b"q", b"{}");
     assert_eq!(engine.instance_id(Duration::from_millis(50)), None);
     redis.back();
@@ -1022,7 +1022,8 @@ fn an_outage_longer_than_the_ttl_is_nobodys_death_to_a_newcomer() {
         heartbeat_interval: interval,
         heartbeat_ttl: 3 * interval,
         ..named(&redis, "judge")
-    });
+    })
+    .expect("threads");
     std::thread::sleep(2 * interval);
     assert_eq!(judge.instance_id(Duration::ZERO), None, "nobody may write");
     redis.run::<()>(&["REPLICAOF", "NO", "ONE"]);

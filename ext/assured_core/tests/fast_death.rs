@@ -197,7 +197,7 @@ fn start(name: &str, grace: Duration, settings: Settings) -> Engine {
         death_grace: grace,
         ..settings
     };
-    let engine = Engine::start(settings);
+    let engine = Engine::start(settings).expect("threads");
     engine.instance_id(DEADLINE).expect("an id is claimed");
     engine
 }

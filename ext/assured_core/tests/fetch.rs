@@ -290,9 +290,9 @@ fn quiet(redis: &Redis) -> Settings {
 }
 
 fn start(settings: Settings) -> (Engine, Arc<Queues>) {
-    let engine = Engine::start(settings);
+    let engine = Engine::start(settings).expect("threads");
     engine.instance_id(DEADLINE).expect("an id is claimed");
-    let queues = engine.open_queues(Queues::new(names(&["q"]), true));
+    let queues = engine.open_queues(Queues::new(names(&["q"]), true)).expect("threads");
     (engine, queues)
 }
 
@@ -589,8 +589,8 @@ fn each_request_gets_one_job_while_redis_is_full() {
     redis.run::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
     let held = engine.track(b"held", b"q", b"{}");
     let waiters: Vec<_> = (0..5).map(|_| engine.fetch(&queues)).collect();
-    // Each try to track beside a fetch of nothing is one more chance to go wrong.
-    eventually("some tries are refused", || refused(&mut redis) >= 10);
+    // A watch that is refused is no arrival, so it tries less and less often.
+    eventually("some tries are refused", || refused(&mut redis) >= 5);
     (0..JOBS).for_each(|n| force(&mut redis, &plain(&n.to_string())));
     let mut got: BTreeSet<_> = waiters.iter().map(|waiter| answered(waiter).payload.to_vec()).collect();
     engine.release(held);
@@ -713,17 +713,18 @@ fn an_idle_engine_looks_at_each_queue_once_in_two_seconds() {
     let mut redis = Redis::own();
     let (engine, one) =
         start(Settings { heartbeat_interval: NEVER, heartbeat_ttl: 2 * NEVER, ..quiet(&redis) });
-    let queues = engine.open_queues(Queues::new(names(&["q", "r", "s"]), true));
+    let queues = engine.open_queues(Queues::new(names(&["q", "r", "s"]), true)).expect("threads");
     drop(one);
     push(&mut redis, &plain("j"));
     let _ = get(&engine, &queues);
     let waiters: Vec<_> = (0..10).map(|_| engine.fetch(&queues)).collect();
-    eventually("it is idle", || blocked(&mut redis) == 4);
+    // Nobody fetches from the queues that were opened first, so nobody watches those.
+    eventually("it is idle", || blocked(&mut redis) == 3);
     let before = commands(&mut redis);
     std::thread::sleep(Duration::from_secs(4));
     let sent = commands(&mut redis) - before;
-    // Four watches and two looks of each, one fetch after a disturbance; and the INFO of this test.
-    assert!(sent <= 4 * 3 + 4, "{sent} commands in 4 s");
+    // Three watches and two looks of each, a glance, one fetch after a disturbance; and the INFO of this test.
+    assert!(sent <= 3 * 3 + 5, "{sent} commands in 4 s");
     waiters.iter().for_each(|waiter| drop(waiter.abandon()));
 }
 

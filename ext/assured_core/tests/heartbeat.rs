@@ -37,7 +37,7 @@ fn beats_through(interval: f64, ttl: f64, more: usize) {
     let Address::Tcp(_, port) = settings.tracking.address else { panic!("no port") };
     let proxy = MuteProxy::to(port);
     settings.tracking.address = Address::Tcp("127.0.0.1".into(), proxy.port);
-    let engine = Engine::start(settings);
+    let engine = Engine::start(settings).expect("threads");
     engine.instance_id(DEADLINE).expect("an id is claimed");
 
     for _ in 0..2 {
@@ -77,7 +77,7 @@ fn a_slow_redis_costs_no_heartbeat() {
     let Address::Tcp(_, port) = settings.tracking.address else { panic!("no port") };
     let proxy = MuteProxy::slow(port, Duration::from_millis(500));
     settings.tracking.address = Address::Tcp("127.0.0.1".into(), proxy.port);
-    let engine = Engine::start(settings);
+    let engine = Engine::start(settings).expect("threads");
     engine.instance_id(DEADLINE).expect("an id is claimed");
     for _ in 0..3 {
         let before = last_beat(&mut redis);

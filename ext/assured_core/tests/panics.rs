@@ -22,13 +22,13 @@ fn payload(jid: &str) -> String {
 }
 
 fn start(redis: &Redis) -> Engine {
-    let engine = Engine::start(redis.settings());
+    let engine = Engine::start(redis.settings()).expect("threads");
     engine.instance_id(DEADLINE).expect("an id is claimed");
     engine
 }
 
 fn open(engine: &Engine) -> Arc<Queues> {
-    engine.open_queues(Queues::new(vec![b"q".to_vec()], true))
+    engine.open_queues(Queues::new(vec![b"q".to_vec()], true)).expect("threads")
 }
 
 /// What Sidekiq's threads do: ask, and ask again where no answer comes.
@@ -256,7 +256,7 @@ fn in_a_sweep() {
 fn in_a_sweep_by_hand() {
     for at in BOTH {
         let redis = Redis::shared();
-        let engine = Engine::visit(redis.settings());
+        let engine = Engine::visit(redis.settings()).expect("threads");
         arm(redis.details().db, "look", at);
         let asked = || match engine.sweep().wait(Some(Instant::now() + DEADLINE)) {
             Woken::Answered(answer) => answer,

@@ -1,5 +1,6 @@
 //! `Sidekiq::AssuredJobs::Native::Engine`
 
+use std::io;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,10 +52,10 @@ impl Engine {
     fn build(
         ruby: &Ruby,
         hash: RHash,
-        begin: fn(assured_core::settings::Settings) -> Core,
+        begin: fn(assured_core::settings::Settings) -> io::Result<Core>,
     ) -> Result<Self, Error> {
         guarded(ruby, || {
-            let core = begin(settings(ruby, hash)?);
+            let core = begin(settings(ruby, hash)?).map_err(|cause| out_of_threads(ruby, &cause))?;
             Ok(Self { pid: std::process::id(), core: ManuallyDrop::new(core) })
         })
     }
@@ -144,12 +145,20 @@ impl Engine {
         })
     }
 
+    /// `begin_to_fetch → nil`: makes sure that jobs can be fetched.
+    pub fn begin_to_fetch(ruby: &Ruby, this: &Self) -> Result<(), Error> {
+        Self::enter(ruby, this, "fetch", |core| {
+            core.begin_to_fetch().map_err(|cause| out_of_threads(ruby, &cause))
+        })
+    }
+
     /// `open_queues(queues, strict) → Queues`: queue names without `queue:`, weights as repetitions.
     pub fn open_queues(ruby: &Ruby, this: &Self, queues: RArray, strict: bool) -> Result<Queues, Error> {
         Self::enter(ruby, this, "open queues", |core| {
             let names: Result<Vec<_>, Error> =
                 queues.into_iter().map(|queue| RString::try_convert(queue).map(bytes)).collect();
-            Ok(Queues(core.open_queues(fetch::Queues::new(names?, strict))))
+            let opened = core.open_queues(fetch::Queues::new(names?, strict));
+            opened.map(Queues).map_err(|cause| out_of_threads(ruby, &cause))
         })
     }
 
@@ -357,6 +366,10 @@ impl Engine {
             wait(ruby, || Wait::Over(core.stop(duration(seconds))), || {})
         })
     }
+}
+
+fn out_of_threads(ruby: &Ruby, cause: &io::Error) -> Error {
+    error(ruby, "OutOfThreads", format!("the operating system gives no more threads: {cause}"))
 }
 
 /// Waits for an answer; `None` when the limit has passed.

@@ -27,6 +27,7 @@ pub fn settings(ruby: &Ruby, hash: RHash) -> Result<Settings, Error> {
         death_grace: seconds(ruby, hash, "death_grace")?,
         recovery_lock_ttl: seconds(ruby, hash, "recovery_lock_ttl")?,
         track_timeout: seconds(ruby, hash, "track_timeout")?,
+        reserved_threads: field(ruby, hash, "reserved_threads")?,
         auto_recovery: field(ruby, hash, "auto_recovery")?,
         max_recoveries: field(ruby, hash, "max_recoveries")?,
         dead_after: seconds(ruby, hash, "dead_after")?,

@@ -15,7 +15,7 @@ module Sidekiq
       module EndOfEngine
         # The event of the start comes only once.
         def run
-          super.tap { AssuredJobs.engine }
+          super.tap { AssuredJobs.engine_if_possible }
         end
 
         def stop

@@ -12,6 +12,9 @@ module Sidekiq
   module AssuredJobs
     # Everything that the engine is told, filled in completely: the Rust side has no defaults.
     module EngineSettings
+      # Threads that Sidekiq starts besides those that run jobs: its heartbeat, its scheduler, and one to spare.
+      OTHER_THREADS = 3
+
       module_function
 
       # @param configuration [Configuration]
@@ -27,6 +30,7 @@ module Sidekiq
           pid: ::Process.pid,
           nonce: SecureRandom.hex(6),
           version: VERSION,
+          reserved_threads: Compat::SIDEKIQ.concurrency + OTHER_THREADS,
           max_recoveries: configuration.max_recoveries,
           auto_recovery: configuration.auto_recovery_enabled,
           dead_after: configuration.dead_after.to_f,

@@ -6,6 +6,7 @@ require_relative "engine_settings"
 require_relative "event_loop"
 require_relative "fencing"
 require_relative "fetch_watch"
+require_relative "log"
 require_relative "middleware"
 require_relative "native"
 require_relative "push_back"
@@ -21,6 +22,9 @@ module Sidekiq
     class Lifecycle
       # Seconds that a start may wait for the instance id. Redis may be away; the start goes on then.
       CLAIM = 2
+
+      # Seconds until a start is tried again that found too few threads.
+      PAUSE = 5
 
       # @param configuration [Proc] returns the {Configuration} in force
       def initialize(configuration)
@@ -50,8 +54,19 @@ module Sidekiq
       #
       # @return [Native::Engine]
       # @raise [ConfigurationError]
+      # @raise [OutOfThreads]
       def engine
         running || @mutex.synchronize { running || start }
+      end
+
+      # The same, for jobs that have to run in any case.
+      #
+      # @return [Native::Engine, nil] nil where there is no room for its threads; it is tried again after a while
+      # @raise [ConfigurationError]
+      def engine_if_possible
+        running || @mutex.synchronize { running || (start if may_start?) }
+      rescue OutOfThreads => e
+        put_off(e)
       end
 
       # @return [Native::Engine, nil] the engine of this process, if it runs
@@ -72,7 +87,7 @@ module Sidekiq
         left = engine.stop(AssuredJobs.patience)
         @events.join(1)
         PushBack.forget
-        AssuredJobs.logger.warn { "AssuredJobs: #{farewell(left)}" } unless left == 0 # rubocop:disable Style/NumericPredicate
+        Log.warn { farewell(left) } unless left == 0 # rubocop:disable Style/NumericPredicate
       end
 
       private
@@ -81,7 +96,7 @@ module Sidekiq
         # The engine may have been started before Sidekiq's own parts of these were loaded.
         Embedded.install
         Fencing.install
-        engine # also where jobs are tracked by the middleware, which would start it with the first job
+        engine_if_possible # also where the middleware tracks jobs, which would start it with the first one
         # Appended to what Sidekiq goes through now: other handlers come before, and may set a fetcher.
         config.on(:startup) { choose_way_in }
       end
@@ -94,6 +109,29 @@ module Sidekiq
         FetchWatch.install
       end
 
+      def events_of(engine)
+        EventLoop.new(engine, -> { AssuredJobs.logger })
+      rescue OutOfThreads
+        engine.stop(0.0)
+        raise
+      end
+
+      def put_off(error)
+        @not_before = now + PAUSE
+        return if @told
+
+        @told = true
+        Log.error { "cannot start: #{Printable.error(error)}. Jobs run as without this gem until there is room" }
+      end
+
+      def may_start?
+        @not_before.nil? || now >= @not_before
+      end
+
+      def now
+        ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
+      end
+
       def farewell(left)
         return "leaves #{left} jobs in flight; another instance will recover them" if left
 
@@ -103,8 +141,8 @@ module Sidekiq
       def start
         settings = EngineSettings.of(@configuration.call)
         engine = Native::Engine.start(settings)
+        @events = events_of(engine)
         settings[:passwords].serve(engine)
-        @events = EventLoop.new(engine, -> { AssuredJobs.logger })
         PushBack.install
         WorkInHand.install
         WorkerThreads.install

@@ -21,7 +21,7 @@ module Sidekiq
         hand = WorkInHand.of(job)
         assured = AssuredClasses.assured?(job)
         hand&.disclaim unless assured
-        return yield if !assured || testing?
+        return yield unless assured && tracked?
         return run_apart(worker, job, queue, &) unless hand
 
         hand.track(job)
@@ -59,6 +59,11 @@ module Sidekiq
           # Callers look at once.
           engine.flush(AssuredJobs.track_timeout)
         end
+      end
+
+      # Where there is no room for an engine, a job runs all the same.
+      def tracked?
+        !testing? && AssuredJobs.engine_if_possible
       end
 
       def testing?

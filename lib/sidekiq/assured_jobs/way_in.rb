@@ -97,9 +97,17 @@ module Sidekiq
         # @return [String, nil] what speaks against our fetcher whoever else fetches
         def setting(configuration)
           return "fetch is set to false" unless configuration.fetch
+          return "the operating system gives no more threads" unless room_to_fetch?
 
           "redis_options names another Redis than the one with the queues" if
             EngineSettings.second_redis?(configuration)
+        end
+
+        def room_to_fetch?
+          AssuredJobs.engine_if_possible&.begin_to_fetch
+          !AssuredJobs.running_engine.nil?
+        rescue OutOfThreads
+          false
         end
 
         def mode_by(processor, fetcher)

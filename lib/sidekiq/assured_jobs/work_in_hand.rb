@@ -77,7 +77,7 @@ module Sidekiq
         record unless fetched
       rescue Error => e
         # Sidekiq does not hold the job yet: an exception here would lose it.
-        AssuredJobs.logger.error { "AssuredJobs: a job runs unrecorded: #{e.message}" }
+        Log.error { "a job runs unrecorded: #{Printable.error(e)}" }
       end
 
       # @param job [Hash] parsed payload
@@ -182,8 +182,8 @@ module Sidekiq
       def record
         return unless @work.job.include?(AssuredClasses::FLAG)
 
-        @engine = AssuredJobs.engine
-        @attempt = @engine.track_if_assured(@work.queue_name, @work.job)
+        @engine = AssuredJobs.engine_if_possible
+        @attempt = @engine&.track_if_assured(@work.queue_name, @work.job)
         @tracked = !@attempt.nil?
       end
 

@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::{Connection, Login, Patience};
-use crate::error::{Error, Remedy, Result};
+use crate::error::{CONNECTING, Error, Remedy, Result};
 use crate::settings::{Address, Sentinel, Sentinels};
 
 /// Host and port of the master. The sentinel that knew is the first to be asked the next time, so that one that
@@ -29,7 +29,7 @@ pub(super) fn master(sentinels: &mut Sentinels, patience: Patience) -> Result<(S
             }
         }
     }
-    Err(failure.unwrap_or_else(|| Error::reply("connect", "no sentinels are named")))
+    Err(failure.unwrap_or_else(|| Error::reply(CONNECTING, "no sentinels are named")))
 }
 
 fn ask(sentinel: &Sentinel, master: &str, patience: Patience) -> Result<(String, u16)> {
@@ -45,9 +45,9 @@ fn ask(sentinel: &Sentinel, master: &str, patience: Patience) -> Result<(String,
     question.arg("get-master-addr-by-name").arg(master);
     let reply = connection.ask(question)?;
     redis::from_redis_value::<Option<(String, u16)>>(reply)
-        .map_err(|error| Error::reply("connect", error))?
+        .map_err(|error| Error::reply(CONNECTING, error))?
         .ok_or_else(|| Error {
-            doing: "connect",
+            doing: CONNECTING,
             remedy: Remedy::Reconnect,
             message: "it knows no master of that name".to_owned(),
         })

@@ -209,14 +209,18 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAdd
     if !count_lookups(|count| Some(count + 1).filter(|count| *count <= MOST_LOOKUPS)) {
         return Err(io::Error::new(io::ErrorKind::TimedOut, "name servers have not answered for long"));
     }
-    let host = host.to_owned();
+    let name = host.to_owned();
     let (answer, answered) = mpsc::sync_channel(1);
-    threads::start("saj-resolve", move || {
-        let addresses = (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
+    let started = threads::start("saj-resolve", move || {
+        let addresses = (name.as_str(), port).to_socket_addrs().map(Vec::from_iter);
         end_lookup();
         let _ = answer.send(addresses);
-    })
-    .inspect_err(|_| end_lookup())?;
+    });
+    if started.is_err() {
+        end_lookup();
+        // Late is better than never.
+        return (host, port).to_socket_addrs().map(Vec::from_iter);
+    }
     answered.recv_timeout(left(deadline)?).map_err(|_| {
         io::Error::new(io::ErrorKind::TimedOut, "the name of the host could not be looked up in time")
     })?

@@ -35,7 +35,7 @@ pub(super) fn config(tls: &Tls) -> io::Result<Arc<ClientConfig>> {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let key = PrivateKeyDer::from_pem_slice(&read(key)?)
-                .map_err(|error| unusable(format!("the client's private key cannot be read: {error}")))?;
+                .map_err(|_| unusable("the client's private key cannot be read".to_owned()))?;
             builder.with_client_auth_cert(certificates(certificate)?, key).map_err(refusal)?
         }
     };
@@ -71,7 +71,7 @@ fn read(pem: &Pem) -> io::Result<Vec<u8>> {
 fn certificates(pem: &Pem) -> io::Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_slice_iter(&read(pem)?)
         .collect::<Result<_, _>>()
-        .map_err(|error| unusable(format!("the client's certificate cannot be read: {error}")))
+        .map_err(|_| unusable("the client's certificate cannot be read".to_owned()))
 }
 
 /// The authorities that are trusted. As in OpenSSL, those of the system are where none is named.

@@ -2,18 +2,30 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::serve::Troubles;
 use super::{BATCH, Inbox, Pipeline, Release};
 use crate::Bytes;
 use crate::error::Result;
-use crate::fetch::{DueRequest, Job, Request};
-use crate::heartbeat::Outage;
+use crate::fetch::{DueRequest, Job, Queues, Request};
 use crate::identity::{Identity, SharedIdentity};
+use crate::outage::{Outage, Who};
 use crate::payload;
 use crate::registry::{Admitted, Registry, Token};
 use crate::store::{Order, Popped, Store};
+
+/// What a lane is called for.
+enum Call {
+    /// Threads ask for jobs.
+    Fetch,
+    /// Nobody knows whether these queues are still empty.
+    Glance(Arc<Queues>),
+}
+
+/// How much longer a lane without a connection waits before it glances: at the limit of its connections a server gives
+/// no other one.
+const UNCONNECTED: Duration = Duration::from_millis(100);
 
 /// What a lane takes from the inbox at once.
 struct Catch {
@@ -24,9 +36,21 @@ struct Catch {
 impl Pipeline {
     /// Serves requests until the pipeline is stopped. Several threads may do so, each with a store of its own; some only
     /// where Redis is far away.
-    pub fn serve_fetches(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage, afar: bool) {
-        let mut troubles = Troubles::default();
-        while self.await_requests(afar) {
+    pub fn serve_fetches(
+        &self,
+        mut store: Store,
+        identity: &SharedIdentity,
+        outage: &Outage,
+        who: Who,
+        afar: bool,
+    ) {
+        let mut troubles = Troubles::new(who);
+        while let Some(call) = self.await_call(afar, &store) {
+            if let Call::Glance(queues) = call {
+                let outcome = self.glance(&mut store, &queues);
+                self.conclude(outcome, &mut store, &mut troubles, outage);
+                continue;
+            }
             // Before anything leaves the inbox: whoever waits for the fetches under way waits for this one, too.
             let under_way = self.fetching.read();
             let Some(identity) = identity.get() else {
@@ -37,36 +61,79 @@ impl Pipeline {
             let Some(catch) = self.take_requests() else { continue };
             let outcome = self.pop(&mut store, &identity, catch);
             drop(under_way);
-            match outcome {
-                Ok(()) => troubles.over(),
-                Err(error) => self.recover_from(&error, &mut troubles, outage),
+            self.conclude(outcome, &mut store, &mut troubles, outage);
+        }
+    }
+
+    /// Goes on once there is a connection: what the lane was called for, others may have done meanwhile, and nobody
+    /// would know whether it would fail again.
+    fn conclude(&self, outcome: Result<()>, store: &mut Store, troubles: &mut Troubles, outage: &Outage) {
+        let mut outcome = outcome;
+        while let Err(error) = outcome {
+            // This lane waits before it tries again; the others may have nothing to complain of.
+            self.wanted.notify_one();
+            self.recover_from(&error, troubles, outage);
+            if self.inbox.lock().stopped {
+                return;
+            }
+            outcome = store.reach_queues("fetch");
+            if outcome.is_ok() {
+                return outage.connected(&self.events, troubles.who);
+            }
+        }
+        troubles.over();
+        outage.over(&self.events, troubles.who);
+    }
+
+    /// Waits until there is something to do; nothing once stopped.
+    fn await_call(&self, afar: bool, store: &Store) -> Option<Call> {
+        let called = if afar { &self.wanted_afar } else { &self.wanted };
+        let hesitation = if store.reaches_queues() { Duration::ZERO } else { UNCONNECTED };
+        let mut inbox = self.inbox.lock();
+        loop {
+            if inbox.stopped {
+                return None;
+            }
+            if may_fetch(&inbox) && (!afar || self.pace.is_far()) {
+                return Some(Call::Fetch);
+            }
+            let glances = inbox.requests.iter().filter(|_| !afar).filter_map(|request| {
+                request.queues.idle.next_glance().map(|at| (at + hesitation, &request.queues))
+            });
+            match glances.min_by_key(|(at, _)| *at) {
+                None => called.wait(&mut inbox),
+                Some((at, queues)) if at <= Instant::now() => {
+                    if queues.idle.take_turn() {
+                        return Some(Call::Glance(Arc::clone(queues)));
+                    }
+                }
+                Some((at, _)) => drop(called.wait_until(&mut inbox, at)),
             }
         }
     }
 
-    /// Waits until there is something to fetch; false once stopped.
-    fn await_requests(&self, afar: bool) -> bool {
-        let call = if afar { &self.wanted_afar } else { &self.wanted };
-        let mut inbox = self.inbox.lock();
-        while !(inbox.stopped || self.may_fetch(&inbox) && (!afar || self.pace.is_far())) {
-            call.wait(&mut inbox);
+    /// Looks at all queues in one round trip. Where that is not possible, a fetch says why.
+    fn glance(&self, store: &mut Store, queues: &Queues) -> Result<()> {
+        match store.any_job(&queues.names) {
+            Ok(false) => {}
+            Err(error) if !store.reaches_queues() => return Err(error),
+            Ok(true) | Err(_) => self.stir(queues),
         }
-        !inbox.stopped
-    }
-
-    /// While the queues are known to be empty, requests wait.
-    fn may_fetch(&self, inbox: &Inbox) -> bool {
-        !inbox.requests.is_empty() && !self.idle.is_idle()
+        Ok(())
     }
 
     /// Nothing, if another lane was faster, or the end of the engine.
     fn take_requests(&self) -> Option<Catch> {
         let mut inbox = self.inbox.lock();
         inbox.forget_abandoned();
-        if inbox.stopped || !self.may_fetch(&inbox) {
+        if inbox.stopped || !may_fetch(&inbox) {
             return None;
         }
-        Some(Catch { releases: inbox.take_releases(BATCH), requests: std::mem::take(&mut inbox.requests) })
+        let (idle, requests) = std::mem::take(&mut inbox.requests)
+            .into_iter()
+            .partition(|request| request.queues.idle.is_idle());
+        inbox.requests = idle;
+        Some(Catch { releases: inbox.take_releases(BATCH), requests })
     }
 
     /// One round trip. After an error, requests and releases are back in the inbox.
@@ -86,8 +153,6 @@ impl Pipeline {
             Err(error) => {
                 self.doubt(releases);
                 self.wait_on(requests);
-                // This lane waits before it tries again; the others may have nothing to complain of.
-                self.wanted.notify_one();
                 Err(error)
             }
         }
@@ -112,8 +177,13 @@ impl Pipeline {
             }
         }
         let unserved: VecDeque<_> = waiting.into_iter().flatten().collect();
-        if !unserved.is_empty() {
-            self.idle.found_empty(jobs.len());
+        let mut known: Vec<&Arc<Queues>> = Vec::new();
+        for Request { queues, .. } in &unserved {
+            if !known.iter().any(|other| Arc::ptr_eq(other, queues)) {
+                known.push(queues);
+                let theirs = jobs.iter().filter(|job| Arc::ptr_eq(&fetch.whose[job.order], queues));
+                queues.idle.found_empty(theirs.count());
+            }
         }
         unserved
     }
@@ -172,12 +242,18 @@ impl Pipeline {
     }
 }
 
+/// While their queues are known to be empty, requests wait.
+fn may_fetch(inbox: &Inbox) -> bool {
+    inbox.requests.iter().any(|request| !request.queues.idle.is_idle())
+}
+
 /// All waiting threads' requests, as one round trip asks them.
 #[derive(Debug, Default)]
 struct Fetch {
     queues: Vec<Bytes>,
     orders: Vec<Order>,
     tokens: Vec<Token>,
+    whose: Vec<Arc<Queues>>,
 }
 
 impl Fetch {
@@ -195,6 +271,7 @@ impl Fetch {
             let (token, suffix) = registry.reserve();
             fetch.orders.push(Order { suffix, positions });
             fetch.tokens.push(token);
+            fetch.whose.push(Arc::clone(&request.queues));
         }
         fetch
     }

@@ -9,8 +9,8 @@ use super::{BATCH, FORBIDDEN_WAIT, LATER, LONGEST_WAIT, Op, Pipeline, Release};
 use crate::backoff::Backoff;
 use crate::error::{Error, Remedy, Result};
 use crate::events::Level;
-use crate::heartbeat::Outage;
 use crate::identity::{Identity, SharedIdentity};
+use crate::outage::{Outage, Who};
 use crate::store::Store;
 
 /// What the pipeline takes from its inbox at once.
@@ -23,23 +23,25 @@ pub(super) struct Work {
 /// Failures in a row.
 #[derive(Debug)]
 pub(super) struct Troubles {
+    pub(super) who: Who,
     backoff: Backoff,
     count: u32,
 }
 
-impl Default for Troubles {
-    fn default() -> Self {
-        Self { backoff: Backoff::new(LONGEST_WAIT), count: 0 }
-    }
-}
-
 impl Troubles {
+    pub(super) fn new(who: Who) -> Self {
+        Self { who, backoff: Backoff::new(LONGEST_WAIT), count: 0 }
+    }
+
     pub(super) fn over(&mut self) {
         if self.count > 0 {
-            *self = Self::default();
+            *self = Self::new(self.who);
         }
     }
 }
+
+/// How many times longer to wait where the server has no connection left.
+const CROWDED: u32 = 10;
 
 /// How often an op is tried at which the thread panics. One that always does must not stop the others.
 const PANICS: u32 = 3;
@@ -60,11 +62,11 @@ impl Drop for InHand<'_> {
 
 impl Pipeline {
     /// Serves the pipeline until it is stopped.
-    pub fn serve(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage) {
+    pub fn serve(&self, mut store: Store, identity: &SharedIdentity, outage: &Outage, who: Who) {
         // After a panic, tracks that were in hand are gone; the registry still knows what they were for. Releases
         // are found as strays, and requests are made anew.
         self.registry.unmirrored().into_iter().for_each(|token| self.track(token));
-        let mut troubles = Troubles::default();
+        let mut troubles = Troubles::new(who);
         while let Some(ops) = self.take() {
             let mut hand = InHand { pipeline: self, work: Work { ops, releases: Vec::new() } };
             let Some(identity) = self.identity(identity) else { return };
@@ -72,6 +74,7 @@ impl Pipeline {
                 Ok(()) => {
                     self.panics.store(0, Ordering::Relaxed);
                     troubles.over();
+                    outage.over(&self.events, who);
                 }
                 Err(error) => {
                     self.put_back(std::mem::take(&mut hand.work));
@@ -87,12 +90,12 @@ impl Pipeline {
         match error.remedy {
             Remedy::Reclaim => {}
             // A connection that had been idle for long may be gone without any fault.
-            Remedy::Reconnect if troubles.count == 1 => {}
-            _ => outage.began(&self.events, error),
+            Remedy::Reconnect if troubles.count == 1 && !error.is_crowded() => {}
+            _ => outage.failed(&self.events, troubles.who, error),
         }
         // It claims another id, and finds the records of a fetch that was not answered.
         self.heartbeat.nudge();
-        self.pause(troubles.backoff.next_wait());
+        self.pause(troubles.backoff.next_wait() * if error.is_crowded() { CROWDED } else { 1 });
     }
 
     pub(super) fn identity(&self, identity: &SharedIdentity) -> Option<Arc<Identity>> {
@@ -143,7 +146,8 @@ impl Pipeline {
         if self.panics.fetch_add(1, Ordering::Relaxed) + 1 >= PANICS {
             self.panics.store(0, Ordering::Relaxed);
             let op = work.ops.pop_front();
-            self.events.log(Level::Error, format!("given up after {PANICS} panics: {op:?}"));
+            let op = op.as_ref().map_or("nothing", Op::describe);
+            self.events.log(Level::Error, format!("given up after {PANICS} panics: {op}"));
         }
         self.put_back(work);
     }

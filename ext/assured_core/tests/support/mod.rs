@@ -126,6 +126,7 @@ impl Redis {
             timestamps: Timestamps::IntegerMillis,
             tracking: self.details(),
             queues: None,
+            reserved_threads: 0,
             passwords: Arc::new(Passwords::new(Duration::from_secs(600))),
         }
     }

@@ -16,6 +16,11 @@ module Sidekiq
           { "Sidekiq.redis" => ::Sidekiq.redis_pool }
         end
 
+        # @return [Integer] how many threads run jobs
+        def concurrency
+          options[:concurrency].to_i
+        end
+
         # @return [ConnectionPool] of the Redis that jobs are fetched from
         def fetching_pool
           pools.values.first

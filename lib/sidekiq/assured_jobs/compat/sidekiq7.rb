@@ -24,6 +24,11 @@ module Sidekiq
                   .merge(super)
         end
 
+        # (see Sidekiq6#concurrency)
+        def concurrency
+          options.capsules.each_value.sum(&:concurrency)
+        end
+
         # (see Sidekiq6#client_middleware)
         def client_middleware
           ::Sidekiq.default_configuration.client_middleware
