@@ -36,8 +36,7 @@ class Nemesis
   # @return [Object] what the block returns
   def run(seconds)
     @began = now
-    @clock = Tempfile.new("clock")
-    File.write(@clock.path, "+0\n")
+    @clocks = Array.new(2) { Tempfile.new("clock").tap { |file| File.write(file.path, "+0\n") } }
     @world = build_world
     @supervisor = Supervisor.new(@world, SLOTS)
     suffer(plan(seconds))
@@ -45,7 +44,7 @@ class Nemesis
   ensure
     @supervisor&.stop
     @world&.close
-    @clock&.close!
+    @clocks&.each(&:close!)
   end
 
   # @param seconds [Numeric]
@@ -61,7 +60,8 @@ class Nemesis
     World.new(
       SLOTS.map { |slot| "#{slot}.1" },
       way: @way,
-      own: Faketime.library ? { NemesisFaults::CLOCKED => clock } : {},
+      own: { NemesisFaults::CLOCKED => clock(Faults::ClockStepped, @clocks.first) },
+      redis_env: clock(Faults::RedisClockStepped, @clocks.last),
       env: { "ASSURED_JOBS_HEARTBEAT_INTERVAL" => INTERVAL.to_s, "ASSURED_JOBS_HEARTBEAT_TTL" => TTL.to_s,
              "FAULTS_TIMEOUT" => TTL.to_s },
       user: "#{NemesisFaults::USER}:#{PASSWORD}",
@@ -70,8 +70,8 @@ class Nemesis
     )
   end
 
-  def clock
-    Faults::ClockStepped.environment(@clock.path)
+  def clock(fault, file)
+    Faketime.library ? fault.environment(file.path) : {}
   end
 
   def suffer(episodes)
@@ -99,7 +99,7 @@ class Nemesis
   end
 
   def suffer_one(strike, process = nil, successor = nil)
-    fault = strike.kind.make.call(NemesisFaults::Target.new(process, successor, @clock.path, strike.draw))
+    fault = strike.kind.make.call(NemesisFaults::Target.new(process, successor, *@clocks.map(&:path), strike.draw))
     fault.prepare(@world) if fault.respond_to?(:prepare)
     tell(strike.kind.name, process, "strikes")
     @world.suffer(fault, seconds: strike.seconds)

@@ -8,6 +8,8 @@ module NemesisFaults
   # The instance id whose processes have a clock of their own.
   CLOCKED = "d"
   CLOCK_STEPS = [-3600, -10, 10, 3600].freeze
+  # Those that need libfaketime.
+  BY_CLOCK = %w[ClockStepped RedisClockStepped].freeze
   # Name of the Redis user whom the processes are, and what an administrator may take from it.
   USER = "worker"
   PERMISSIONS = [%w[evalsha eval], %w[zadd], %w[blmove client], %w[smembers get]].freeze
@@ -25,9 +27,9 @@ module NemesisFaults
     end
   end
 
-  # What a fault is made for: the process it strikes, the name of that one's successor, the file with the clock, and
+  # What a fault is made for: the process it strikes, the name of that one's successor, the files with the clocks, and
   # a number from 0 up to 1 that decides the rest.
-  Target = Struct.new(:process, :successor, :clock, :draw) do
+  Target = Struct.new(:process, :successor, :clock, :redis_clock, :draw) do
     # @param choices [Array]
     # @return [Object] one of them
     def choose(choices)
@@ -37,7 +39,7 @@ module NemesisFaults
 
   # @return [Array<Kind>]
   def self.kinds(lossy: false)
-    ALL.select { |kind| (lossy || !kind.lossy) && (kind.name != "ClockStepped" || Faketime.library) }
+    ALL.select { |kind| (lossy || !kind.lossy) && (!BY_CLOCK.include?(kind.name) || Faketime.library) }
   end
 
   def self.on_process(name, ends: false, &make)
@@ -53,6 +55,7 @@ module NemesisFaults
     on_process("ProcessKilled", ends: true) { |t| Faults::ProcessKilled.new(t.process, successor: t.successor) },
     on_process("ProcessReplaced", ends: true) { |t| Faults::ProcessReplaced.new(t.process, successor: t.successor) },
     on_process("ProcessPaused") { |t| Faults::ProcessPaused.new(t.process) },
+    on_process("ProcessForgotten") { |t| Faults::ProcessForgotten.new(t.process) },
     on_process("Partition") { |t| Faults::Partition.new(t.process) },
     on_process("ConnectionsCut") { |t| Faults::ConnectionsCut.new(t.process, every: 0.05 + (t.draw / 2)) },
     on_process("ClockStepped") { |t| Faults::ClockStepped.new(t.clock, t.choose(CLOCK_STEPS)) },
@@ -61,6 +64,8 @@ module NemesisFaults
     on_redis("RedisFull") { Faults::RedisFull.new },
     on_redis("RedisReadOnly") { Faults::RedisReadOnly.new },
     on_redis("RedisBusy") { Faults::RedisBusy.new },
+    on_redis("HeartbeatsEvicted") { Faults::HeartbeatsEvicted.new },
+    on_redis("RedisClockStepped") { |t| Faults::RedisClockStepped.new(t.redis_clock, t.choose(CLOCK_STEPS)) },
     on_redis("ScriptsFlushed") { Faults::ScriptsFlushed.new },
     on_redis("PermissionsRevoked") do |t|
       commands = t.choose(PERMISSIONS)

@@ -2,8 +2,8 @@
 
 require_relative "../../spec/support/job_supply"
 
-# The jobs that a nemesis pushes: short and long ones, ones that raise, ones that are scheduled, ones that are not
-# assured.
+# The jobs that a nemesis pushes: short and long ones, ones that raise or end their thread, ones that are scheduled,
+# ones that are not assured.
 class NemesisLoad
   # @param random [Random]
   # @param ttl [Numeric] seconds; the longest job takes three times as long
@@ -16,7 +16,7 @@ class NemesisLoad
   def draw
     JobSupply::Job.new(
       seconds: (@random.rand**10) * 3 * @ttl,
-      manner: one_in(20) ? "raise" : "work",
+      manner:,
       # Of those that raise, some go to the Dead set at once.
       retries: one_in(4) ? 0 : true,
       delay: one_in(10) ? @random.rand * 2 * @ttl : nil,
@@ -25,6 +25,12 @@ class NemesisLoad
   end
 
   private
+
+  def manner
+    return "exit" if one_in(50)
+
+    one_in(20) ? "raise" : "work"
+  end
 
   def one_in(count)
     @random.rand(count).zero?

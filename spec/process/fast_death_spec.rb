@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "../support/own_redis"
+require_relative "../support/fault_proxy"
 require_relative "../support/restartable_proxy"
 
 # Heartbeats that expire long after the end of each example: what is recovered here was found dead by its connection.
@@ -111,6 +112,22 @@ RSpec.describe "Fast death" do
     expect_fast_death_of(victim)
   ensure
     proxy&.stop
+  end
+
+  it "declares nobody dead whose new connection has a lower client id than the one before" do
+    proxy = FaultProxy.new(redis_server.port)
+    judge, victim = start_pair(url: proxy.url)
+    begin_job
+    2.times do
+      before = connections
+      redis.client(:kill, "TYPE", "normal", "SKIPME", "yes")
+      wait_until("both are back") { connections.size == 2 && (connections.values & before.values).empty? }
+      watch(2 * grace) { expect(redis.llen("queue:default")).to eq(0) }
+    end
+    expect_nobody_dead([judge, victim])
+    expect_fast_death_of(victim)
+  ensure
+    proxy&.close
   end
 
   def watch(seconds)

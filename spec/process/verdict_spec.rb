@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require_relative "../support/own_redis"
+require_relative "../support/repeater"
 
 # Processes and servers that are away for longer than the TTL: each has one outcome.
 RSpec.describe "A verdict" do
@@ -71,6 +72,50 @@ RSpec.describe "A verdict" do
       expect(failures).to eq(0)
       expect(started).to eq("a" => 2)
     end
+  end
+
+  # As after a night: every trace of the verdict is gone, and so is what others have done since.
+  %w[raise finish].each do |ending|
+    it "binds a process that was stopped for so long that nothing tells of it any more (#{ending})" do
+      victim = start_app(args: ["-c", "1"])
+      jid, = give_away("ZombieJob", "a", ending, victim:)
+      wait_until("it has left the registry") { registered.size == 1 }
+      redis.set("free:a", 1)
+      wait_until("the newer attempt is finished") { finished == { "a" => 1 } }
+      redis.del(*redis.keys(key("verdict:*")), "free:a")
+      victim.signal(:CONT)
+      wait_until("it learns of it") { lost == { "a" => 1 } }
+      redis.set("free:a", 1)
+      wait_until("the zombie's run is over") { victim.log.match?(/JID|jid=#{jid}.* done|INFO: done/) }
+      victim.signal(:TERM)
+      victim.wait_for_exit
+
+      expect(victim.log).not_to match(/had lost/)
+      expect(redis.zcard("retry") + queued.size).to eq(0)
+      expect(started).to eq("a" => 2)
+    end
+  end
+
+  it "falls on nobody whose heartbeat is deleted or evicted while it beats" do
+    victim = start_app(args: ["-c", "1"])
+    push("ZombieJob", "a", "finish")
+    wait_until("it runs") { started["a"] == 1 }
+    id = registered.first
+    judge = start_app(args: ["-c", "1"])
+    evictions = Repeater.new do
+      redis.del(key("instance:#{id}"))
+      0.02
+    end
+    sleep 3 * ttl # in which nobody may be declared dead
+    expect([victim, judge].map(&:log).join).not_to match(/declared dead|recovered/)
+    expect(started).to eq("a" => 1)
+    victim.kill
+    killed = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+    wait_until("its job is back", within: 15) { started["a"] == 2 }
+    # The TTL, an interval, and time for a busy machine.
+    expect(Process.clock_gettime(Process::CLOCK_MONOTONIC) - killed).to be < ttl + 0.5 + 3
+  ensure
+    evictions&.stop
   end
 
   it "is asked for when an exception comes before the next heartbeat" do

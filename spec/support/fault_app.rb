@@ -24,16 +24,19 @@ class FaultJob
 
   # @param id [Integer] under which the run is written down
   # @param seconds [Numeric] how long it takes
-  # @param manner [String] `work`; or, at the first run only, `linger` for so long, `raise` after it, or `fork`
+  # @param manner [String] `work`; or, at the first run only, `linger` for so long, `raise` or `exit` (of the
+  #   thread) after it, or `fork`
   def perform(id, seconds, manner)
     history = History.here
     manner = nil if manner != "work" && history.subjects(:started).include?(id.to_s)
     history.write(:started, id)
     fork_children(seconds) if manner == "fork"
     sleep seconds if manner
-    return history.write(:finished, id) unless manner == "raise"
+    return history.write(:finished, id) unless %w[raise exit].include?(manner)
 
+    # An end without acknowledgement counts like an exception.
     history.write(:raised, id)
+    Thread.exit if manner == "exit"
     raise "as it should"
   end
 

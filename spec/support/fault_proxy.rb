@@ -2,6 +2,7 @@
 
 require "socket"
 require_relative "command_name"
+require_relative "falling_ids"
 require_relative "gate"
 require_relative "resp"
 require_relative "socket_pair"
@@ -9,6 +10,7 @@ require_relative "socket_pair"
 # Stands between clients and Redis, and does to them what networks do: cuts, delays and black holes, at any command,
 # before Redis executes it or after. Each connection waits for the reply to a command before it passes on the next
 # one, so that there is such an instant for every command of a batch.
+# Client ids fall ({FallingIds}).
 class FaultProxy
   # A command, named by its connection and by what it does; the number, from 1 on, tells those of one name apart.
   Step = Struct.new(:name, :number) do
@@ -117,8 +119,9 @@ class FaultProxy
     while (command = Resp.read(pair.client))
       words = Resp.words(command)
       role = words.last.delete_prefix("sidekiq-assured-jobs:") if words[0..1] == %w[CLIENT SETNAME]
-      reply = pass_on(command, count("#{role}: #{CommandName.of(words)}"), pair) or break
-      pair.client.write(reply)
+      step = count("#{role}: #{CommandName.of(words)}")
+      reply = pass_on(FallingIds.to_redis(command, words), step, pair) or break
+      pair.client.write(FallingIds.to_client(reply, words))
     end
   end
 

@@ -35,7 +35,7 @@ class JobPlaces
   # @return [Array<String>] keys of the gem, but for those that are to stay: verdicts, which wait for instances that may
   #   live after all, and what was counted since ever
   def own_keys
-    redis.keys("#{PREFIX}:*") - verdicts - %w[stats epoch].map { |name| "#{PREFIX}:#{name}" }
+    redis.keys("#{PREFIX}:*") - verdicts - %w[stats epoch assured_classes].map { |name| "#{PREFIX}:#{name}" }
   end
 
   # @return [Array<String>] keys that tell which instances were declared dead

@@ -12,8 +12,11 @@ class RedisServer
   # How many ports are tried: another process may be faster with one that was free a moment ago.
   PORTS = 5
 
-  def initialize(*options)
+  # @param options [Array<String>] of redis-server
+  # @param env [Hash{String => String}] its environment
+  def initialize(*options, env: {})
     @options = options
+    @env = env
     @dir = Dir.mktmpdir("assured-redis")
     PORTS.times do
       @port = TCPServer.open("127.0.0.1", 0) { |server| server.addr[1] }
@@ -56,7 +59,7 @@ class RedisServer
   # @return [Boolean] false where it has ended at once
   def launch
     @pid = Process.spawn(
-      ENV.fetch("REDIS_SERVER", "redis-server"), "--port", port.to_s, "--bind", "127.0.0.1", "--dir", @dir,
+      @env, ENV.fetch("REDIS_SERVER", "redis-server"), "--port", port.to_s, "--bind", "127.0.0.1", "--dir", @dir,
       "--save", "", "--appendonly", "no", *@options, %i[out err] => log_file
     )
     Wait.wait_until("redis-server is ready") { log.include?("Ready to accept connections") || ended? }

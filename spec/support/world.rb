@@ -33,16 +33,18 @@ class World
 
   # @param names [Array<String>] of the processes
   # @param redis [Array<String>] options of the Redis
+  # @param redis_env [Hash{String => String}] its environment
   # @param options [Hash] see {Fleet#initialize}
-  def initialize(names, redis: [], **options)
+  def initialize(names, redis: [], redis_env: {}, **options)
     @names = names
     @options = redis
+    @redis_env = redis_env
     @file = Tempfile.new("history")
     @history = History.new(@file.path, "world")
     @fleet = Fleet.new(@history, **options)
     @places = JobPlaces.new { self.redis }
     @supply = JobSupply.new(self)
-    @servers = [@server = RedisServer.new(*redis)]
+    @servers = [@server = RedisServer.new(*redis, env: redis_env)]
   end
 
   # Boots all processes.
@@ -56,7 +58,7 @@ class World
 
   # @return [RedisServer] another one like the first, which ends with this world
   def add_server
-    RedisServer.new(*@options).tap { |server| @servers << server }
+    RedisServer.new(*@options, env: @redis_env).tap { |server| @servers << server }
   end
 
   # Leads everybody to another Redis.

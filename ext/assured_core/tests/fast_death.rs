@@ -184,6 +184,16 @@ fn a_server_that_is_busy_is_asked_again() {
     assert_eq!(silent(eye.look_at_connections(b"own").unwrap()), []);
 }
 
+#[test]
+fn a_turn_to_look_ends_though_the_clock_of_the_server_was_set_back() {
+    let mut redis = Redis::own();
+    let mut eye = introduced(&redis);
+    redis.run::<()>(&["SET", "ns:look_turn", "1", "PX", "3600000"]);
+    assert!(!eye.take_look_turn(GRACE / 10).unwrap());
+    eventually("it is free", || eye.take_look_turn(GRACE / 10).unwrap());
+    assert!(!eye.take_look_turn(GRACE / 10).unwrap());
+}
+
 fn instance(redis: &Redis, name: &str, grace: Duration) -> Engine {
     start(name, grace, redis.settings())
 }

@@ -72,6 +72,17 @@ module Faults
     end
   end
 
+  # The same, for so long that nothing is left in Redis of what told that it was declared dead.
+  class ProcessForgotten < ProcessPaused
+    private
+
+    def end_on(world)
+      verdicts = world.places.verdicts
+      world.redis.del(*verdicts) unless verdicts.empty?
+      super
+    end
+  end
+
   # Nothing of what one process sends arrives, nor does any answer, until the partition is over: then all of it does.
   class Partition < ProcessFault
     private

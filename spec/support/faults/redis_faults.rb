@@ -2,6 +2,7 @@
 
 require_relative "../repeater"
 require_relative "fault"
+require_relative "process_faults"
 
 module Faults
   # SIGKILL; undone by a start on the same port. With an append-only file that is synced always nothing is lost.
@@ -163,6 +164,43 @@ module Faults
     def end_on(_world)
       @flushes&.stop
       @client&.close
+    end
+  end
+
+  # A Redis that is full evicts what expires, and takes heartbeats first. No reason for any job to run again.
+  class HeartbeatsEvicted < Fault
+    # @param every [Numeric] seconds
+    def initialize(every: 0.02)
+      super()
+      @every = every
+    end
+
+    private
+
+    def begin_on(world)
+      @client = Redis.new(url: world.server.url)
+      @evictions = Repeater.new do
+        keys = @client.keys("#{JobPlaces::PREFIX}:instance:*")
+        @client.del(*keys) unless keys.empty?
+        @every
+      end
+    end
+
+    def end_on(_world)
+      @evictions&.stop
+      @client&.close
+    end
+  end
+
+  # The wall clock of the server jumps: what expires does so at once, or not for long. It runs under libfaketime, see
+  # {ClockStepped}. No reason for any job to run again.
+  class RedisClockStepped < ClockStepped
+    # The server's own allocator asks for the time before the library can answer.
+    #
+    # @param file [String]
+    # @return [Hash{String => String}] environment of a redis-server whose clock this file sets
+    def self.environment(file)
+      super.merge("LD_PRELOAD" => "#{Faketime.library} libc.so.6")
     end
   end
 

@@ -9,7 +9,7 @@ use redis::{Cmd, Value};
 use super::link::{Lenders, Peer, client_id, parse, refused};
 use super::{Store, cmd, millis};
 use crate::Bytes;
-use crate::error::{Remedy, Result};
+use crate::error::{Error, Remedy, Result};
 
 /// An instance whose connection is closed, and what was seen of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,9 +95,18 @@ impl Store {
 
     /// Takes the turn to look at the connections; false while somebody else has it.
     pub fn take_look_turn(&mut self, ttl: Duration) -> Result<bool> {
-        let mut set = cmd("SET", [&self.keys.look_turn(), &b"1".to_vec()]);
+        let turn = self.keys.look_turn();
+        let mut set = cmd("SET", [&turn, &b"1".to_vec()]);
         set.arg("NX").arg("PX").arg(millis(ttl));
-        Ok(self.one::<Option<String>>("look", set)?.is_some())
+        let replies = self.tracking.run("look", &[set, cmd("PTTL", [&turn])])?;
+        let [taken, left] =
+            replies.try_into().map_err(|_| Error::reply("look", "two commands, other replies"))?;
+        let taken = parse::<Option<String>>("look", taken)?.is_some();
+        // The server's clock was set back: it would be nobody's for as long.
+        if u128::try_from(parse::<i64>("look", left)?).is_ok_and(|left| left > ttl.as_millis()) {
+            self.one::<bool>("look", cmd("PEXPIRE", [&turn, &millis(ttl)]))?;
+        }
+        Ok(taken)
     }
 
     /// Looks at the connections of all instances. It must show that of the instance `own`, the looking process's.
