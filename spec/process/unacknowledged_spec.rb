@@ -175,6 +175,16 @@ RSpec.describe "An end without acknowledgement" do
     end
   end
 
+  it "comes before the beginning where the thread is killed that has just got the job, which goes back untouched" do
+    start
+    push_ending("a", "killed with a job")
+    job, = wait_until("it has run, and its retry is stored") { waiting }
+    expect(runs).to eq("killed" => 1, "a" => 1)
+    expect(job).not_to include("assured_recoveries")
+    wait_until("it is released") { in_flight.empty? }
+    expect_threads(2)
+  end
+
   context "when Redis refuses" do
     include_context "with a Redis of its own"
 

@@ -162,29 +162,32 @@ impl Engine {
         })
     }
 
-    /// `fetch(queues, seconds) → [queue, payload, attempt or nil] or nil`: waits for a job. With an attempt,
-    /// the job is in flight already.
+    /// `fetch(queues, seconds, popped) → true or false`: waits for a job, and adds its queue, its payload and its attempt
+    /// or nil to an array. With an attempt, the job is in flight already. Once this returns, anything may end the thread.
     pub fn fetch(
         ruby: &Ruby,
         this: &Self,
         queues: &Queues,
         seconds: f64,
-    ) -> Result<Option<(RString, RString, Option<Token>)>, Error> {
+        popped: RArray,
+    ) -> Result<bool, Error> {
         Self::enter(ruby, this, "fetch", |core| {
             let waiter = core.fetch(&queues.0);
-            let outcome = answer(ruby, &waiter, Some(duration(seconds)));
-            if let Ok(Some(job)) = outcome {
-                return Ok(Some(job_to_ruby(ruby, &job)));
-            }
-            // A job that came at the very end.
-            match (waiter.abandon(), outcome) {
-                (Some(job), Ok(_)) => Ok(Some(job_to_ruby(ruby, &job))),
-                (Some(job), Err(raised)) => {
-                    core.return_job(job);
-                    Err(raised)
+            let job = match answer(ruby, &waiter, Some(duration(seconds))) {
+                Ok(Some(job)) => Some(job),
+                // A job that came at the very end.
+                Ok(None) => waiter.abandon(),
+                Err(raised) => {
+                    waiter.abandon().into_iter().for_each(|job| core.return_job(job));
+                    return Err(raised);
                 }
-                (None, outcome) => outcome.map(|_| None),
-            }
+            };
+            let Some(job) = job else { return Ok(false) };
+            let (queue, payload, attempt) = job_to_ruby(ruby, &job);
+            popped.push(queue)?;
+            popped.push(payload)?;
+            popped.push(attempt)?;
+            Ok(true)
         })
     }
 

@@ -27,7 +27,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("await_record", method!(engine::Engine::await_record, 1))?;
     engine.define_method("begin_to_fetch", method!(engine::Engine::begin_to_fetch, 0))?;
     engine.define_method("open_queues", method!(engine::Engine::open_queues, 2))?;
-    engine.define_method("fetch", method!(engine::Engine::fetch, 2))?;
+    engine.define_method("fetch", method!(engine::Engine::fetch, 3))?;
     engine.define_method("pop_due", method!(engine::Engine::pop_due, 2))?;
     engine.define_method("enqueue", method!(engine::Engine::enqueue, 4))?;
     engine.define_method("assure_class", method!(engine::Engine::assure_class, 2))?;

@@ -50,6 +50,7 @@ module Sidekiq
         #
         # @return [void]
         def requeue
+          Fetcher.handed_on
           attempt ? @engine.give_back([attempt], AssuredJobs.patience) : super
         end
 
@@ -77,7 +78,27 @@ module Sidekiq
       LAST = :assured_jobs_last_fetch
       private_constant :LAST
 
+      # What this thread has popped and nobody has taken in hand yet: queue, payload, attempt.
+      POPPED = :assured_jobs_popped
+      private_constant :POPPED
+
       class << self
+        # Whoever asks has the job in hand from now on.
+        #
+        # @return [void]
+        def handed_on
+          Thread.current[POPPED] = nil
+        end
+
+        # The thread ends. It may have been killed when it had a job already, and nobody else knows of it.
+        #
+        # @param engine [Native::Engine]
+        # @return [void]
+        def give_back_popped(engine)
+          _, _, attempt = Thread.current[POPPED]
+          engine.give_back_later(attempt) if attempt
+        end
+
         # @return [void]
         def forget
           Thread.current[LAST] = nil
@@ -128,8 +149,11 @@ module Sidekiq
           return
         end
 
-        queue, payload, attempt = @engine.fetch(@native_queues, TIMEOUT.to_f)
-        Thread.current[LAST] = UnitOfWork.new("queue:#{queue}", payload, @config, attempt, @engine) if queue
+        popped = Thread.current[POPPED] = []
+        return unless @engine.fetch(@native_queues, TIMEOUT.to_f, popped)
+
+        queue, payload, attempt = popped
+        Thread.current[LAST] = UnitOfWork.new("queue:#{queue}", payload, @config, attempt, @engine)
       end
     end
   end

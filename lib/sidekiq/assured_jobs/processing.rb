@@ -17,6 +17,7 @@ module Sidekiq
         # Kept here, too: middleware may go on in a thread of its own.
         @assured_hand = hand = WorkInHand.current || WorkInHand.begin_thread
         hand.take(work)
+        Fetcher.handed_on
         super
       ensure
         hand&.leave(@assured_shutdown)

@@ -94,6 +94,8 @@ module Sidekiq
           WorkerThreads.lost(e)
           raise
         ensure
+          # Also where it was told to end in the moment in which a job came.
+          AssuredJobs.running_engine&.then { |engine| Fetcher.give_back_popped(engine) }
           WorkerThreads.replace(self, @done) unless known
         end
 
