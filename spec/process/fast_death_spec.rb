@@ -54,6 +54,17 @@ RSpec.describe "Fast death" do
     wait_until("it is logged") { judge.log.include?("is dead: its connection is closed") }
   end
 
+  it "brings them back where a process that it forked lives on" do
+    start_sidekiq(env:, args: parked)
+    victim = start_sidekiq(env:, args: ["-c", "2"], app: File.expand_path("../support/forking_app.rb", __dir__))
+    push("ForkingJob", "a")
+    wait_until("it runs") { started.key?("a") }
+    expect_fast_death_of(victim)
+    expect(Process.kill(0, redis.get("child").to_i)).to eq(1)
+  ensure
+    Process.kill(:KILL, redis.get("child").to_i)
+  end
+
   it "brings them back where the killed process was the only one and is started again" do
     victim = start_sidekiq(env:, args: ["-c", "2"])
     begin_job

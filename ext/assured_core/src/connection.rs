@@ -1,5 +1,6 @@
 //! One socket to Redis: opens it, sends a batch, reads the replies.
 
+mod inherited;
 mod sentinel;
 mod socket;
 mod tls;

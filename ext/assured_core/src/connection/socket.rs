@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConnection, StreamOwned};
 use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
+use super::inherited::NotInherited;
 use super::tls;
 use crate::settings::Tls;
 use crate::threads;
@@ -34,7 +35,7 @@ impl Stream {
         // A courtesy, which a kernel may refuse.
         let _ =
             SockRef::from(&tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(IDLE).with_interval(IDLE));
-        let mut socket = Socket { kind: Kind::Tcp(tcp), deadline: Some(deadline) };
+        let mut socket = Socket::new(Kind::Tcp(tcp), deadline);
         let Some(config) = config else { return Ok(Self::Plain(socket)) };
         let mut session = ClientConnection::new(config, tls::server_name(host)?).map_err(tls::refusal)?;
         while session.is_handshaking() {
@@ -49,7 +50,7 @@ impl Stream {
         unix.set_write_timeout(Some(left(deadline)?))?;
         unix.connect(&SockAddr::unix(path)?)?;
         let kind = Kind::Unix(UnixStream::from(OwnedFd::from(unix)));
-        Ok(Self::Plain(Socket { kind, deadline: Some(deadline) }))
+        Ok(Self::Plain(Socket::new(kind, deadline)))
     }
 
     /// From now on each reply has its own limit.
@@ -113,6 +114,8 @@ impl Write for Stream {
 /// A socket whose handshake has one deadline for all its steps together, as has each batch of a heartbeat: one that
 /// waits for each step of a mute server is late.
 pub(super) struct Socket {
+    /// Before the descriptor itself, which is closed after that.
+    _not_inherited: NotInherited,
     kind: Kind,
     deadline: Option<Instant>,
 }
@@ -132,6 +135,14 @@ impl Kind {
 }
 
 impl Socket {
+    fn new(kind: Kind, deadline: Instant) -> Self {
+        let descriptor = match &kind {
+            Kind::Tcp(tcp) => tcp.as_raw_fd(),
+            Kind::Unix(unix) => unix.as_raw_fd(),
+        };
+        Self { _not_inherited: NotInherited::new(descriptor), kind, deadline: Some(deadline) }
+    }
+
     fn in_time(&mut self, action: impl FnOnce(&mut Kind) -> io::Result<usize>) -> io::Result<usize> {
         if let Some(deadline) = self.deadline {
             let left = left(deadline)?;
