@@ -5,27 +5,12 @@
 require "sidekiq"
 require "sidekiq-assured-jobs"
 require_relative "any_sidekiq"
+require_relative "journal"
 
 Sidekiq.configure_client { |config| config.redis = { url: ENV.fetch("REDIS_URL") } }
 Sidekiq.configure_server do |config|
   config.redis = { url: ENV.fetch("REDIS_URL") }
   AnySidekiq.options[:poll_interval_average] = ENV["SPEC_POLL"].to_f if ENV["SPEC_POLL"]
-end
-
-module Journal
-  module_function
-
-  def start(key)
-    write("started", key)
-  end
-
-  def finish(key)
-    write("finished", key)
-  end
-
-  def write(what, key)
-    Sidekiq.redis { |redis| redis.hincrby("journal:#{what}", key.to_s, 1) }
-  end
 end
 
 class AssuredJob

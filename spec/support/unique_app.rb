@@ -4,14 +4,15 @@
 
 ENV.fetch("UNIQUE_JOBS_PATH").split(":").reverse_each { |path| $LOAD_PATH.unshift(path) }
 
-require_relative "app"
+require_relative ENV["SPEC_WITHOUT_US"] ? "plain_app" : "app"
+require_relative "journal"
 require "sidekiq-unique-jobs"
 
 # It looks at each start, and would take locks now and then. {Reaping} does so when it is told.
 SidekiqUniqueJobs.configure { |config| config.reaper = :none if config.respond_to?(:reaper=) }
 
-# What the reaper of that gem does to a job that a thread has just popped.
-class Reaping
+# Outermost: what the reaper of that gem does to a job that a thread has just popped, and what has ended.
+class Around
   def call(_job, payload, _queue)
     if payload["args"] == ["loses_its_lock"] && Sidekiq.redis { |redis| redis.incr("reaped") } == 1
       digests = SidekiqUniqueJobs::Digests
@@ -19,10 +20,13 @@ class Reaping
       digests.delete_by_digest(payload["lock_digest"] || payload["unique_digest"])
     end
     yield
+  ensure
+    Journal.write("ended", Process.pid)
+    Journal.write("together", payload["args"].last) if payload["args"].first == "together"
   end
 end
 
-Sidekiq.configure_server { |config| config.server_middleware { |chain| chain.prepend Reaping } }
+Sidekiq.configure_server { |config| config.server_middleware { |chain| chain.prepend Around } }
 
 # Since version 7 of that gem the application names the middleware itself.
 if defined?(SidekiqUniqueJobs::Middleware::Client)
@@ -33,20 +37,22 @@ if defined?(SidekiqUniqueJobs::Middleware::Client)
     config.client_middleware { |chain| chain.add SidekiqUniqueJobs::Middleware::Client }
     config.server_middleware { |chain| chain.add SidekiqUniqueJobs::Middleware::Server }
     SidekiqUniqueJobs::Server.configure(config)
+    config.death_handlers.clear if ENV["SPEC_NO_DEATH_HANDLERS"]
   end
 end
 
 # Duplicates have the same arguments, so they are told apart by their jids.
 module UniqueJob
   def self.included(base)
-    base.include(Sidekiq::Job, Sidekiq::AssuredJobs::Worker)
+    base.include(Sidekiq::Job)
+    base.include(Sidekiq::AssuredJobs::Worker) unless ENV["SPEC_WITHOUT_US"]
   end
 
   # @param how [String] "runs" while there is a key `hold`, or does something else at its first run
-  def perform(how = "runs")
+  def perform(how = "runs", *details)
     Journal.start(jid)
     first = Sidekiq.redis { |redis| redis.hget("journal:started", jid) } == "1"
-    first && how != "runs" ? public_send(how) : wait
+    first && how != "runs" ? public_send(how, *details) : wait
     Journal.finish(jid)
   end
 
@@ -58,7 +64,20 @@ module UniqueJob
     Thread.current.kill
   end
 
+  # The first of several jobs does.
+  def kills_one_thread
+    kills_its_thread if Sidekiq.redis { |redis| redis.incr("killed") } == 1
+    wait
+  end
+
   def loses_its_lock; end
+
+  # Until its duplicate has ended, if that was accepted.
+  def together(pair)
+    Journal.write("pairs", pair)
+    deadline = Process.clock_gettime(Process::CLOCK_MONOTONIC) + 4
+    sleep 0.02 until alone?(pair.to_s) || Process.clock_gettime(Process::CLOCK_MONOTONIC) > deadline
+  end
 
   # Goes on whatever Sidekiq asks of it.
   def is_stubborn
@@ -69,8 +88,15 @@ module UniqueJob
 
   private
 
+  def alone?(pair)
+    accepted, ended = Sidekiq.redis do |redis|
+      [redis.hget("journal:accepted", pair), redis.hget("journal:together", pair)].map(&:to_i)
+    end
+    ended >= accepted - 1
+  end
+
   def wait
-    sleep 0.02 while Sidekiq.redis { |redis| redis.get("hold") }
+    sleep 0.02 while Sidekiq.redis { |redis| redis.get("hold") && !redis.get("let_go:#{Process.pid}") }
   end
 end
 

@@ -1,63 +1,61 @@
 # frozen_string_literal: true
 
-# What we rely on of the sidekiq-unique-jobs gem, by its documentation: names of keys in payloads and in Redis, which
-# job passes a lock, what happens to one that does not, and the one method that we call.
+# What we rely on of the sidekiq-unique-jobs gem since version 7, in its place: names of classes and keys, and who holds
+# a lock. A lock is a hash with a field for each jid.
 module UniqueContract
-  # A lock is a hash with a field for each jid that holds it.
-  module Holding
-    def digest(job)
-      key = job.key?("lock_digest") ? "lock_digest" : "unique_digest"
-      "#{job.fetch(key)}:#{key == "lock_digest" ? "LOCKED" : "GRABBED"}"
-    end
-
-    def held?(job)
-      # redis-rb says true, redis-client 1.
-      [true, 1].include?(Sidekiq.redis { |redis| redis.hexists(digest(job), job["jid"]) })
-    end
+  # The keys of a lock.
+  Key = Struct.new(:digest) do
+    %w[queued primed locked].each { |part| define_method(part) { "#{digest}:#{part.upcase}" } }
   end
 
-  # Stands in for `SidekiqUniqueJobs::Locksmith`.
+  # One job's hold of one lock.
   class Locksmith
-    include Holding
+    attr_reader :key, :job_id
 
-    def initialize(job)
-      @job = job
+    def initialize(item)
+      raise "would wait for the lock" unless item["lock_timeout"].to_i.zero?
+
+      @key = Key.new(item.fetch("lock_digest"))
+      @job_id = item["jid"]
     end
 
-    def unlock
-      return false unless held?(@job)
-
-      Sidekiq.redis { |redis| redis.hdel(digest(@job), @job["jid"]) }
-      @job["jid"]
-    end
-  end
-
-  # Stands in for that gem's client middleware.
-  class Client
-    include Holding
-
-    def call(_job_class, job, _queue, _pool)
-      Sidekiq.redis { |redis| redis.rpush("contract:saw", job["jid"]) }
-      return yield if held?(job) || take(job)
-
-      raise "would wait for the lock" unless job.fetch("lock_timeout", 0)&.zero?
-
-      resolve(job)
-      nil
+    def locked?
+      # redis-rb says true, redis-client 1.
+      [true, 1].include?(Sidekiq.redis { |redis| redis.hexists(key.locked, job_id) })
     end
 
-    private
-
-    def take(job)
+    # What was written of it when its process was killed is in the way of the same jid.
+    def lock(*)
       Sidekiq.redis do |redis|
-        redis.hlen(digest(job)) < job.fetch("lock_limit", 1) && redis.hset(digest(job), job["jid"], 1)
+        free = redis.hlen(key.locked).zero? && redis.lrange(key.primed, 0, -1).empty? && !redis.get(key.digest)
+        job_id if free && redis.hset(key.locked, job_id, 1)
       end
     end
 
-    def resolve(job)
-      answer = job["on_client_conflict"] || job["on_conflict"]
-      answer = answer["client"] if answer.is_a?(Hash)
-      Sidekiq.redis { |redis| redis.rpush("contract:resolved", answer) } if answer
+    def unlock(*)
+      locked? && Sidekiq.redis { |redis| redis.hdel(key.locked, job_id) } && job_id
     end
+  end
+
+  # Settings of a job's lock.
+  LockConfig = Struct.new(:job) do
+    def on_server_conflict
+      answer = job["on_server_conflict"] || job["on_conflict"]
+      answer.is_a?(Hash) ? answer["server"] : answer
+    end
+  end
+
+  # Kinds of locks.
+  module Lock
+    UntilExecuted = Class.new
+    UntilExpired = Class.new(UntilExecuted)
+    UntilExecuting = Class.new
+    UntilAndWhileExecuting = Class.new
+    WhileExecuting = Class.new
+    WhileExecutingReject = Class.new(WhileExecuting)
+  end
+
+  def self.locks
+    Lock.constants.to_h { |name| [name.to_s.scan(/[A-Z][a-z]+/).join("_").downcase.to_sym, Lock.const_get(name)] }
   end
 end

@@ -5,6 +5,7 @@ require_relative "dead_jobs"
 require_relative "engine_settings"
 require_relative "errors"
 require_relative "events"
+require_relative "integrations/unique_jobs"
 require_relative "log"
 
 module Sidekiq
@@ -44,6 +45,7 @@ module Sidekiq
           discarded = exhausted == :discard && Compat::SIDEKIQ.discards?
           discard(job, payload) if discarded
           run_death_handlers(job, error, discarded)
+          Events.guard("releasing a unique lock") { UniqueJobs.release(job) }
         end
 
         # Only the block's end tells, and until then the job has to be somewhere.

@@ -62,15 +62,14 @@ module Sidekiq
         def ended(shutdown)
           return if !attempt || @acknowledged
 
-          Unacknowledged.settle(@engine, attempt, job, @goes_back || (:shutdown if shutdown))
+          Unacknowledged.settle(@engine, attempt, @goes_back || shutdown)
         end
 
         # The job has not run, and goes back although Sidekiq will acknowledge it.
         #
-        # @param how [Symbol] `:untouched`, or `:readmitted` by client middleware
         # @return [void]
-        def go_back(how)
-          @goes_back = how
+        def go_back
+          @goes_back = true
         end
       end
 

@@ -6,6 +6,7 @@ require_relative "engine_settings"
 require_relative "event_loop"
 require_relative "fencing"
 require_relative "fetch_watch"
+require_relative "integrations/unique_jobs"
 require_relative "log"
 require_relative "middleware"
 require_relative "native"
@@ -82,7 +83,6 @@ module Sidekiq
 
         engine = @engine
         WorkerThreads.requeue_abandoned
-        PushBack.await_threads(engine)
         @engine = nil
         left = engine.stop(AssuredJobs.patience)
         @events.join(1)
@@ -149,6 +149,7 @@ module Sidekiq
         Embedded.install
         Fencing.install
         RecoveryCount.install
+        UniqueJobs.install
         pid = ::Process.pid
         # Sidekiq has no event for "all jobs have ended" before 8.0.2. A forked child inherits this handler.
         at_exit { stop if ::Process.pid == pid }

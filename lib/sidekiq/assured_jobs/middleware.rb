@@ -1,8 +1,8 @@
 # frozen_string_literal: true
 
 require_relative "assured_classes"
-require_relative "dropped_jobs"
 require_relative "fencing"
+require_relative "integrations/unique_jobs"
 require_relative "lease"
 require_relative "recovery_count"
 require_relative "work_in_hand"
@@ -25,12 +25,16 @@ module Sidekiq
         return run_apart(worker, job, queue, &) unless hand
 
         hand.track(job)
-        hand.in_this_thread { run(worker, hand.lease, job, &) }.tap do
-          DroppedJobs.settle(hand, job, recovered: job.key?(RecoveryCount::KEY)) unless hand.began?
-        end
+        run_in_hand(worker, hand, job, &)
       end
 
       private
+
+      def run_in_hand(worker, hand, job, &)
+        hand.in_this_thread { run(worker, hand.lease, job, &) }.tap do
+          hand.go_back if !hand.began? && UniqueJobs.dropped?(job)
+        end
+      end
 
       def run(worker, lease, job, &)
         worker.assured_lease = lease if worker.is_a?(Worker)

@@ -1,10 +1,7 @@
 # frozen_string_literal: true
 
-require_relative "background"
+require_relative "integrations/unique_jobs"
 require_relative "log"
-require_relative "recovery_client"
-require_relative "recovery_count"
-require_relative "unique_lock"
 require_relative "way_in"
 
 module Sidekiq
@@ -15,21 +12,8 @@ module Sidekiq
       # Jobs that Sidekiq itself pushed back, and that may yet be tracked by a thread that had just begun.
       @pushed = []
 
-      # Attempts that their own threads put back, once they have ended.
-      @awaited = []
-
-      # What waits to be put back: engine, attempt, payload, and not before which time.
-      @stuck = []
-      @mutex = Mutex.new
-
       # What a thread has given back of the attempts that another gem's fetcher was asked to push back.
       GIVEN_BACK = :assured_jobs_given_back
-
-      # Seconds until stuck ones are tried again.
-      PAUSE = 5
-
-      # Seconds that the process may live on for those awaited. Sidekiq itself waits for its threads since 6.4.0.
-      PATIENCE = 1
 
       class << self
         # @return [void]
@@ -53,101 +37,10 @@ module Sidekiq
           @pushed.include?(payload)
         end
 
-        # The attempt's thread has ended, and has put the job back if it had to.
-        #
-        # @param attempt [Integer]
-        # @return [void]
-        def await_no_longer(attempt)
-          @mutex.synchronize { @awaited.delete(attempt) }
-        end
-
-        # Puts a job with a unique lock back after it has let go of that lock: through client middleware, which takes it
-        # again. Without it the job would be dropped when its turn comes. As long as that cannot be done, the job stays
-        # recorded, and is tried again.
-        #
-        # @param engine [Native::Engine]
-        # @param attempt [Integer]
-        # @param payload [String]
-        # @return [void]
-        def readmit(engine, attempt, payload)
-          engine.keep(attempt)
-          why = try_to_readmit(engine, attempt, payload)
-          return unless why
-
-          Log.warn { "an unfinished job stays recorded: #{why}" }
-          readmit_later(engine, attempt, payload)
-        end
-
-        # @param engine [Native::Engine]
-        # @param attempt [Integer]
-        # @param payload [String]
-        # @param seconds [Numeric] not before they have passed
-        # @return [void]
-        def readmit_later(engine, attempt, payload, seconds = 0)
-          @mutex.synchronize do
-            @stuck << [engine, attempt, payload, now + seconds]
-            @retries = Background.start("retries") { retry_the_stuck } unless @retries&.alive?
-          end
-        end
-
-        # @api private
-        # @return [String, nil] why not
-        def try_to_readmit(engine, attempt, payload)
-          job, refusal = RecoveryClient.new.readmit(Sidekiq.load_json(payload))
-          return refusal unless job
-
-          # It has begun, so it must not be dropped for a duplicate: as little as one that a crash interrupted.
-          job[RecoveryCount::KEY] ||= 0
-          engine.enqueue(attempt, job["queue"].to_s, Sidekiq.dump_json(job), AssuredJobs.patience)
-          nil
-        rescue *APPLICATION_ERRORS => e
-          Printable.error(e)
-        end
-
-        # Until the engine ends, which leaves the jobs to others.
-        #
-        # @api private
-        # @return [void]
-        def retry_the_stuck
-          loop do
-            sleep PAUSE
-            still = @mutex.synchronize { @stuck.shift(@stuck.size) }.select { |one| still_stuck?(*one) }
-            @mutex.synchronize do
-              @stuck.concat(still)
-              return @retries = nil if @stuck.empty?
-            end
-          end
-        end
-
-        # @api private
-        def still_stuck?(engine, attempt, payload, due)
-          engine.equal?(AssuredJobs.running_engine) && !engine.lost?(attempt) &&
-            (now < due || !try_to_readmit(engine, attempt, payload).nil?)
-        end
-
-        # @api private
-        def now
-          ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
-        end
-
-        # Before the engine ends: gives threads the time to put their jobs back.
-        #
-        # @param engine [Native::Engine]
-        # @return [void]
-        def await_threads(engine)
-          deadline = now + PATIENCE
-          # What was acknowledged, or lost, is not put back by its thread.
-          until @mutex.synchronize { @awaited.all? { |attempt| engine.lost?(attempt) } } ||
-                now > deadline
-            sleep 0.01
-          end
-        end
-
         # When the engine has ended: the next one of this process counts its attempts anew.
         #
         # @return [void]
         def forget
-          @mutex.synchronize { @awaited.clear }
           @pushed.clear
         end
 
@@ -165,15 +58,19 @@ module Sidekiq
         # @param attempts [Hash{Object => Integer}] as {attempts} returns them
         # @return [void]
         def give_back(attempts)
-          unique, plain = attempts.partition { |unit, _| UniqueLock.in?(unit.job) }.map { |pairs| pairs.map(&:last) }
-          # Their threads release the locks when they end, and put the jobs back then.
-          @mutex.synchronize { @awaited.concat(unique) }
-          unique.each { |attempt| AssuredJobs.running_engine.keep(attempt) }
+          engine = AssuredJobs.running_engine
           limit = AssuredJobs.patience
-          return if plain.empty? || AssuredJobs.running_engine.give_back(plain, limit)
+          deadline = now + limit
+          marked, plain = attempts.partition { |unit, _| UniqueJobs.begun?(unit) }
+          in_time = plain.empty? || engine.give_back(plain.map(&:last), limit)
+          marked.each do |unit, attempt|
+            rest = [deadline - now, 0].max.to_f
+            in_time &= engine.enqueue(attempt, unit.queue_name, UniqueJobs.mark(unit.job), rest)
+          end
+          return if in_time
 
           Log.warn do
-            "#{plain.size} jobs could not be pushed back within #{limit} s; " \
+            "#{attempts.size} jobs could not be pushed back within #{limit} s; " \
               "they stay recorded and will be recovered"
           end
         end
@@ -182,6 +79,12 @@ module Sidekiq
         # @return [void]
         def remember(units)
           @pushed.concat(units.map(&:job))
+        end
+
+        private
+
+        def now
+          ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
         end
       end
 

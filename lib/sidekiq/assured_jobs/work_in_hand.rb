@@ -138,10 +138,9 @@ module Sidekiq
 
       # The job has not run, and goes back although Sidekiq will acknowledge it.
       #
-      # @param how [Symbol] `:untouched`, or `:readmitted` by client middleware
       # @return [void]
-      def go_back(how)
-        fetched ? @work.go_back(how) : @goes_back = how
+      def go_back
+        fetched ? @work.go_back : @goes_back = true
       end
 
       # Sidekiq is done with the job: it ran, or its retry is stored, or it is dead.
@@ -191,7 +190,7 @@ module Sidekiq
         return unless @work && @attempt
         return @engine.release(@attempt) if PushBack.pushed?(@work.job)
 
-        Unacknowledged.settle(@engine, @attempt, @work.job, @goes_back || (:shutdown if shutdown))
+        Unacknowledged.settle(@engine, @attempt, @goes_back || shutdown)
       end
     end
   end
