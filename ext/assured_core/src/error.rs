@@ -42,6 +42,9 @@ const CROWDED: &str = "max number of clients";
 /// What a server that wants a password says to a command with many arguments.
 const MANY_ARGUMENTS: &str = "unauthenticated";
 
+/// What a server says where a script runs a command that its user may not run by himself.
+const NOT_IN_A_SCRIPT: &str = "The user executing the script can't";
+
 impl Error {
     /// An error of the connection itself.
     pub fn io(doing: &'static str, error: &redis::RedisError) -> Self {
@@ -64,7 +67,7 @@ impl Error {
             None => error.code().to_owned(),
         };
         let message = without_arguments(message);
-        let remedy = if message.contains(MANY_ARGUMENTS) {
+        let remedy = if message.contains(MANY_ARGUMENTS) || message.contains(NOT_IN_A_SCRIPT) {
             Remedy::TellUser
         } else if message.contains("-READONLY") || message.contains(CROWDED) {
             // A script met it, and Redis 6 reports that as an error of the script.
@@ -98,7 +101,7 @@ impl Error {
 
     /// Whether the server forbids this user what was asked for, which may have been a single queue.
     pub fn is_forbidden(&self) -> bool {
-        self.message.starts_with("NOPERM")
+        self.message.starts_with("NOPERM") || self.message.contains(NOT_IN_A_SCRIPT)
     }
 
     /// A reply of a shape that no Redis sends to this command.

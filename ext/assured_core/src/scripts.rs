@@ -25,6 +25,7 @@ macro_rules! scripts {
 
 scripts! {
     ADOPT = "adopt";
+    ANNOUNCE = "announce";
     BEAT = "owner" & "beats" & "beat";
     CLAIM = "beats" & "claim";
     DELETE_IF = "delete_if";

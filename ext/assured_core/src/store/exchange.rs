@@ -105,11 +105,11 @@ impl Store {
 
     /// Adds names of assured classes, and how often their jobs may be recovered, where a class says so.
     pub fn add_assured_classes(&mut self, limits: &BTreeMap<Bytes, Option<u64>>) -> Result<()> {
-        let mut add = cmd("HSET", [&self.keys.assured_classes()]);
-        for (name, limit) in limits {
-            add.arg(name).arg(limit.map(|limit| limit.to_string()).unwrap_or_default());
-        }
-        self.one::<i64>("add classes", add).map(drop)
+        let limit = |limit: Option<u64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
+        let args: Vec<Bytes> =
+            limits.iter().flat_map(|(name, most)| [name.clone(), limit(*most).into()]).collect();
+        let add = scripts::ANNOUNCE.call(&[self.keys.assured_classes()], &args);
+        self.one::<redis::Value>("add classes", add).map(drop)
     }
 
     /// How often the jobs of these classes may be recovered, where their class says so.
