@@ -4,7 +4,7 @@ use crate::mistakes::Mistake;
 use crate::process::{Attempt, Mirrored, Process, Stage, Status};
 use crate::redis::{Bits, each, job_of};
 use crate::steps::{Action, Protocol};
-use crate::world::{Broken, INSTANCES, World};
+use crate::world::{Broken, INSTANCES, TTL, World};
 
 impl Protocol {
     pub fn perform(&self, world: &mut World, action: Action) {
@@ -87,6 +87,7 @@ impl Protocol {
                 let Attempt { name, counted, .. } = attempt(world, i, thread);
                 let spare = world.spare(job_of(name));
                 let name = world.redis.track(i, name, counted, spare);
+                world.given[i] &= !(1 << name);
                 let recorded = Attempt { name, mirrored: Mirrored::Yes, ..attempt(world, i, thread) };
                 world.processes[i].attempts[thread] = Some(recorded);
                 world.processes[i].attempts.sort_unstable();
@@ -113,12 +114,14 @@ impl Protocol {
                 world.redis.retire(i, true);
                 world.show_change(i, self.mistake);
                 world.processes[i] = Process { status: Status::Retired, ..Process::default() };
+                world.given[i] = 0;
                 world.disturb();
             }
             Action::Crash(i) => {
                 world.faults.crashes -= 1;
                 world.excuse(world.redis.sets[i]);
                 world.processes[i] = Process { status: Status::Crashed, ..Process::default() };
+                world.given[i] = 0;
                 world.excused |= 1 << i;
                 self.close(world, i);
                 world.disturb();
@@ -136,6 +139,20 @@ impl Protocol {
             }
             Action::Resume(i) => {
                 world.processes[i].status = Status::Up;
+                world.disturb();
+            }
+            Action::Forget(i) => {
+                world.faults.forgets -= 1;
+                world.redis.verdicts &= !(1 << i);
+            }
+            Action::Evict => {
+                world.faults.evictions -= 1;
+                world.redis.evicts = true;
+                world.disturb();
+            }
+            Action::StepBack => {
+                world.faults.steps -= 1;
+                world.redis.stuck = world.redis.registry;
                 world.disturb();
             }
             Action::RedisAway => {
@@ -184,14 +201,18 @@ impl Protocol {
             }
         }
         let somebody = (0..INSTANCES).any(|i| world.up(i) && world.processes[i].steady());
-        world.overdue = if somebody && world.unburied() { world.overdue + 1 } else { 0 };
+        world.overdue = if somebody && world.unburied() { (world.overdue + 1).min(TTL + 2) } else { 0 };
     }
 
     fn look(&self, world: &mut World, i: usize) {
-        let silent = world.without_heartbeat(i);
+        let silent = world.without_news(i, self.mistake);
         let process = &mut world.processes[i];
         process.look(silent, self.mistake);
-        if process.dead != 0 {
+        let dead = process.dead;
+        if self.mistake == Some(Mistake::KeyAlone) {
+            each(dead).for_each(|of| world.redis.condemn(usize::from(of)));
+        }
+        if dead != 0 {
             self.begin_recovery(world, i);
         }
     }
@@ -226,6 +247,10 @@ impl Protocol {
         world.show_change(i, self.mistake);
         let (records, payloads) = (world.redis.sets[i], world.redis.payloads);
         let process = &mut world.processes[i];
+        // The middleware's records can be lost without their jobs: what makes way for a fetch then is looked at, too.
+        let forgetful = [Some(Mistake::Forgetful), Some(Mistake::NoSpareName)].contains(&self.mistake);
+        let judged = verdict || process.was_silent() && !forgetful;
+        let (mut anew, given) = (false, world.given[i]);
         process.beat();
         if reconnects {
             process.connect();
@@ -233,23 +258,28 @@ impl Protocol {
         for attempt in process.attempts.iter_mut().flatten() {
             let there = records & payloads & (1 << attempt.name) != 0;
             if attempt.mirrored == Mirrored::Yes && !there {
-                attempt.mirrored = if verdict || attempt.doubtful { Mirrored::Lost } else { Mirrored::Not };
+                attempt.mirrored = if judged || attempt.doubtful { Mirrored::Lost } else { Mirrored::Not };
+                anew |= attempt.mirrored == Mirrored::Not && given & (1 << attempt.name) != 0;
             }
             attempt.doubtful = false;
         }
         if let Some(arriving) = process.arriving.as_mut().filter(|_| self.mistake != Some(Mistake::NoDoubt)) {
-            arriving.doubtful |= verdict;
+            arriving.doubtful |= judged;
         }
         process.attempts.sort_unstable();
         let unknown = records & !process.known();
         process.settle |= unknown & process.strays;
         process.strays = unknown;
         world.redis.verdicts &= !(1 << i);
+        if anew {
+            world.broken = Some(Broken::Anew);
+        }
     }
 
     fn pop(&self, world: &mut World, i: usize, job: usize, counted: bool, due: bool) {
         let spare = world.spare(job);
         let name = world.redis.record(i, job, counted, spare, self.mistake);
+        world.given[i] &= !(1 << name);
         let popped = Attempt {
             name,
             mirrored: Mirrored::Yes,

@@ -3,10 +3,14 @@
 use crate::mistakes::Mistake;
 use crate::process::{Mirrored, Process, Stage, Status};
 use crate::steps::{Action, Protocol};
-use crate::world::{INSTANCES, JOBS, World};
+use crate::world::{Broken, INSTANCES, JOBS, World};
 
 impl Protocol {
     pub fn enabled(&self, world: &World, actions: &mut Vec<Action>) {
+        // Found already, and a mistake may go on for ever.
+        if world.broken == Some(Broken::Verdict) {
+            return;
+        }
         for i in 0..INSTANCES {
             self.faults_of(world, i, actions);
             if world.up(i) {
@@ -20,6 +24,12 @@ impl Protocol {
         }
         if self.time_may_pass(world) {
             actions.push(Action::Tick);
+        }
+        if world.faults.evictions > 0 {
+            actions.push(Action::Evict);
+        }
+        if world.faults.steps > 0 {
+            actions.push(Action::StepBack);
         }
     }
 
@@ -36,6 +46,10 @@ impl Protocol {
                 actions.push(Action::Resume(i));
             }
             _ => {}
+        }
+        let told = world.redis.verdicts & (1 << i) != 0;
+        if status == Status::Paused && told && world.faults.forgets > 0 {
+            actions.push(Action::Forget(i));
         }
         if alive && world.faults.cuts > 0 && world.redis.beats[i] > 0 {
             actions.push(Action::Cut(i));

@@ -21,8 +21,19 @@ use steps::Protocol;
 use world::Faults;
 
 /// No faults.
-const NONE: Faults =
-    Faults { crashes: 0, pauses: 0, outages: 0, lost_replies: 0, exits: 0, ends: 0, failures: 0, cuts: 0 };
+const NONE: Faults = Faults {
+    crashes: 0,
+    pauses: 0,
+    outages: 0,
+    lost_replies: 0,
+    exits: 0,
+    ends: 0,
+    failures: 0,
+    cuts: 0,
+    forgets: 0,
+    evictions: 0,
+    steps: 0,
+};
 /// What holds for a job at any time is best seen with replies that take time.
 const FINE: Protocol = Protocol {
     jobs: 1,
@@ -136,6 +147,35 @@ fn finds_an_end_without_acknowledgement_that_does_not_count() {
 fn finds_an_end_of_a_lost_lease_that_stores_a_retry() {
     let faults = Faults { pauses: 1, ends: 1, ..NONE };
     finds(Mistake::EndUnchecked, "bounded duplication", Protocol { faults, ..FINE });
+}
+
+#[test]
+fn nothing_is_left_of_a_verdict() {
+    holds(Protocol { faults: Faults { pauses: 1, forgets: 1, failures: 1, ..NONE }, ..FINE });
+    holds(Protocol { faults: Faults { crashes: 1, pauses: 1, forgets: 1, lost_replies: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn heartbeats_are_evicted_and_the_clock_of_the_server_is_set_back() {
+    holds(Protocol { faults: Faults { crashes: 1, pauses: 1, evictions: 1, steps: 1, ..NONE }, ..FINE });
+    holds(Protocol { faults: Faults { crashes: 2, evictions: 1, steps: 1, ..NONE }, ..FULL });
+}
+
+#[test]
+fn finds_a_verdict_on_a_heartbeat_that_is_gone() {
+    finds(Mistake::KeyAlone, "right verdicts", Protocol { faults: Faults { evictions: 1, ..NONE }, ..FINE });
+}
+
+#[test]
+fn finds_a_heartbeat_that_is_waited_for_while_it_does_not_expire() {
+    let faults = Faults { crashes: 1, steps: 1, ..NONE };
+    finds(Mistake::KeyNeeded, "bounded recovery", Protocol { faults, ..FINE });
+}
+
+#[test]
+fn finds_a_zombie_that_records_anew_what_others_have() {
+    let faults = Faults { pauses: 1, forgets: 1, ..NONE };
+    finds(Mistake::Forgetful, "nothing anew", Protocol { faults, ..FINE });
 }
 
 #[test]

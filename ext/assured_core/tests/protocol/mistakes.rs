@@ -27,6 +27,12 @@ pub enum Mistake {
     EndUncounted,
     /// Such an end stores a retry whether or not the record was ours.
     EndUnchecked,
+    /// A heartbeat that is gone is the proof of a death.
+    KeyAlone,
+    /// Nobody is dead whose heartbeat is there.
+    KeyNeeded,
+    /// What is missing counts as lost to others only where something tells of a verdict.
+    Forgetful,
     /// A recovered job goes back as it was, without its count.
     CountLost,
 }

@@ -159,6 +159,11 @@ impl Process {
         self.attempts.sort_unstable();
     }
 
+    /// `Pulse::silent_at`: whether the others may have had it for dead.
+    pub fn was_silent(&self) -> bool {
+        self.silent > LONGEST_GAP
+    }
+
     /// `Pulse::beat`. Suspicions from before the gap end with it, as `Suspects::look` drops them.
     pub fn beat(&mut self) {
         if self.silent > LONGEST_GAP {

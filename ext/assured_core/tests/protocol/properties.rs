@@ -32,6 +32,9 @@ const RIGHT_VERDICTS: Check = ("right verdicts", |_, world| world.broken != Some
 /// The end of an attempt changes nothing of another one.
 const FENCING: Check = ("fencing", |_, world| world.broken != Some(Broken::Fence));
 
+/// Nobody records once more what was given to others.
+const NOTHING_ANEW: Check = ("nothing anew", |_, world| world.broken != Some(Broken::Anew));
+
 /// While one process lives and may judge, a dead instance is dealt with within the TTL and one interval.
 const BOUNDED_RECOVERY: Check = ("bounded recovery", |_, world| world.overdue <= TTL + 1);
 
@@ -76,6 +79,7 @@ pub fn all() -> Vec<Property<Protocol>> {
         POISON_BOUND,
         RIGHT_VERDICTS,
         FENCING,
+        NOTHING_ANEW,
         BOUNDED_RECOVERY,
         NOTHING_LEFT_OVER,
     ];

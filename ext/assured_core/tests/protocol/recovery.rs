@@ -69,9 +69,10 @@ impl Protocol {
 
 /// A lost lease is a reason for another run, if there was a reason for the verdict.
 fn judge(world: &mut World, of: usize, moved: Bits) {
+    world.given[of] |= moved;
     match world.processes[of].status {
         // Its records had their reason when it ended.
-        Status::Crashed | Status::Retired => {}
+        Status::Crashed | Status::Retired => world.given[of] = 0,
         _ if moved == 0 => {}
         _ if world.excused & (1 << of) != 0 => world.excuse(moved),
         _ => world.broken = Some(Broken::Verdict),

@@ -31,8 +31,12 @@ pub struct Redis {
     pub payloads: Bits,
     /// Those of them that carry a count of recoveries.
     pub counted: Bits,
-    /// `instance:<id>`: ticks until it expires.
+    /// `beats`: ticks until the last one has stood there for a TTL, or a verdict has fallen.
     pub beats: [u8; INSTANCES],
+    /// `instance:<id>`, as far as it outlives that: the clock of the server was set back.
+    pub stuck: Bits,
+    /// `instance:<id>` is evicted again and again.
+    pub evicts: bool,
     /// `verdict:<id>`
     pub verdicts: Bits,
     /// `instances`
@@ -148,6 +152,7 @@ impl Redis {
     pub fn beat(&mut self, i: usize) -> bool {
         self.registry |= 1 << i;
         self.beats[i] = TTL;
+        self.stuck &= !(1 << i);
         self.closed &= !(1 << i);
         self.verdicts & (1 << i) != 0
     }

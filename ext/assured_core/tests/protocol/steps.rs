@@ -83,6 +83,12 @@ pub enum Action {
     Resume(usize),
     /// The connection of its heartbeat is closed.
     Cut(usize),
+    /// Whatever told of a verdict is gone when the instance goes on that it was about.
+    Forget(usize),
+    /// Redis is full, and evicts what expires.
+    Evict,
+    /// The server's clock is set back: what expires does not for long.
+    StepBack,
     RedisAway,
     RedisBack,
 }

@@ -26,10 +26,11 @@ fn instance(world: &World, i: usize) -> impl Ord + use<> {
         bit(world.redis.registry),
         bit(world.redis.verdicts),
         bit(world.redis.closed),
+        bit(world.redis.stuck),
         bit(world.excused),
         world.lock == Some(i as u8),
     );
-    (process, world.redis.sets[i], world.redis.beats[i], bits)
+    (process, world.redis.sets[i], world.given[i], world.redis.beats[i], bits)
 }
 
 /// The names of the first job are the lower eight bits, those of the second the upper ones.
@@ -42,6 +43,7 @@ fn swap_jobs(world: &World) -> World {
     swap(&mut world.redis.payloads);
     swap(&mut world.redis.counted);
     world.redis.sets.iter_mut().for_each(swap);
+    world.given.iter_mut().for_each(swap);
     for process in &mut world.processes {
         let names = [&mut process.releases, &mut process.sent, &mut process.strays, &mut process.settle];
         names.into_iter().for_each(swap);
@@ -67,6 +69,7 @@ fn reorder(world: &World, order: [usize; INSTANCES]) -> World {
     for (new, &old) in order.iter().enumerate() {
         next.redis.sets[new] = world.redis.sets[old];
         next.redis.beats[new] = world.redis.beats[old];
+        next.given[new] = world.given[old];
         next.processes[new] = world.processes[old];
         next.processes[new].dead = bits(world.processes[old].dead);
         next.processes[new].suspects = bits(world.processes[old].suspects);
@@ -76,6 +79,7 @@ fn reorder(world: &World, order: [usize; INSTANCES]) -> World {
     next.redis.verdicts = bits(world.redis.verdicts);
     next.redis.registry = bits(world.redis.registry);
     next.redis.closed = bits(world.redis.closed);
+    next.redis.stuck = bits(world.redis.stuck);
     next.lock =
         world.lock.map(|i| order.iter().position(|old| *old == usize::from(i)).expect("one of them") as u8);
     next.excused = bits(world.excused);

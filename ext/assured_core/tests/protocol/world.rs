@@ -29,6 +29,12 @@ pub struct Faults {
     pub failures: u8,
     /// Connections of heartbeats that are closed although their process lives.
     pub cuts: u8,
+    /// Verdicts of which nothing is left when their instance goes on.
+    pub forgets: u8,
+    /// Times from which on heartbeats are evicted as soon as they are written.
+    pub evictions: u8,
+    /// Steps back of the server's clock.
+    pub steps: u8,
 }
 
 /// What must never happen, and shows in a step and not in a state.
@@ -38,6 +44,8 @@ pub enum Broken {
     Verdict,
     /// The end of one attempt took the record of another.
     Fence,
+    /// An attempt was recorded once more whose job was given to others.
+    Anew,
 }
 
 /// What became of a job.
@@ -69,6 +77,8 @@ pub struct World {
     /// Ticks since the last fault in which a dead instance had not been dealt with, while somebody could judge.
     pub overdue: u8,
     pub broken: Option<Broken>,
+    /// Names of records of each instance that others have recovered, until it has a new one of that name.
+    pub given: [Bits; INSTANCES],
 }
 
 impl World {
@@ -100,10 +110,16 @@ impl World {
         self.processes[i].status == Status::Up
     }
 
-    /// `Store::look`: who is registered and has no heartbeat. Nobody asks about himself.
-    pub fn without_heartbeat(&self, but: usize) -> Bits {
+    /// `Watch::look`: who is registered and has shown nothing new for a TTL. Nobody asks about himself.
+    pub fn without_news(&self, but: usize, mistake: Option<Mistake>) -> Bits {
+        let Redis { beats, stuck, evicts, .. } = &self.redis;
+        let silent = |i: u8| match mistake {
+            Some(Mistake::KeyAlone) => *evicts || beats[usize::from(i)] == 0,
+            Some(Mistake::KeyNeeded) => stuck & (1 << i) == 0 && beats[usize::from(i)] == 0,
+            _ => beats[usize::from(i)] == 0,
+        };
         each(self.redis.registry)
-            .filter(|i| usize::from(*i) != but && self.redis.beats[usize::from(*i)] == 0)
+            .filter(|i| usize::from(*i) != but && silent(*i))
             .fold(0, |all, i| all | 1 << i)
     }
 
