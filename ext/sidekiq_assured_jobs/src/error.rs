@@ -2,15 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use assured_core::printable;
 use magnus::{Error, ExceptionClass, Module, Ruby};
 
-/// `Sidekiq::AssuredJobs::<class>` with this message.
-pub fn error(ruby: &Ruby, class: &str, message: impl Into<String>) -> Error {
+/// `Sidekiq::AssuredJobs::<class>` with this message, which ends in logs.
+pub fn error(ruby: &Ruby, class: &str, message: impl AsRef<str>) -> Error {
     let lookup = || -> Result<ExceptionClass, Error> {
         ruby.define_module("Sidekiq")?.define_module("AssuredJobs")?.const_get(class)
     };
     match lookup() {
-        Ok(class) => Error::new(class, message.into()),
+        Ok(class) => Error::new(class, printable::line(message.as_ref())),
         Err(error) => error,
     }
 }

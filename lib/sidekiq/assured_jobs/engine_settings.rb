@@ -40,7 +40,7 @@ module Sidekiq
           **redis(configuration.redis_options).transform_values { |details| passwords.resolve(details) },
           passwords:,
           password_refresh: Passwords::REFRESH
-        )
+        ).extend(Secret::Holder)
       end
 
       # @return [Numeric] now, as the running Sidekiq writes it into payloads

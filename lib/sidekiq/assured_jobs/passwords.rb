@@ -35,7 +35,7 @@ module Sidekiq
         password = details[:password]
         number = add(password, details[:username]) if password.respond_to?(:call)
         password = ask(number) if number
-        { **details, sentinels:, password: Secret.of(password), password_number: number }
+        { **details, sentinels:, password: Secret.of(password), password_number: number }.extend(Secret::Holder)
       end
 
       # Answers the engine's questions until it stops. A thread of its own, because client middleware may keep the

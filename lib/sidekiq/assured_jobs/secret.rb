@@ -9,12 +9,24 @@ module Sidekiq
     # A password or a key, which no inspection shows, whatever it is a part of.
     # @api private
     class Secret < String
+      # Shows nothing to `pp` either.
+      module Shy
+        # @api private
+        def pretty_print(printer)
+          printer.text(inspect)
+        end
+      end
+      include Shy
+
       # Objects that hold secrets, and show nothing.
       module Holder
+        include Shy
+
         # @return [String]
         def inspect
           "#<#{self.class.name}>"
         end
+        alias to_s inspect
       end
 
       class << self
