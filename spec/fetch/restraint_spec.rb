@@ -7,7 +7,7 @@ require_relative "../support/own_redis"
 RSpec.describe "The restraint of an idle process", :fetch do
   include_context "with a Redis of its own"
 
-  let(:seconds) { 6 }
+  let(:seconds) { 8 }
   let(:more) { 5 * seconds }
 
   # Commands, those within scripts included, and connections, those included that were refused.

@@ -1,6 +1,6 @@
 //! Wakes fetching when a job arrives in an empty queue. One thread for each queue blocks in a look that leaves the
 //! queue as it is. Where a watch sees nothing (the server refuses to block, or has no connection to give), a lane
-//! glances at all queues of the capsule together, a few times a second.
+//! glances at all queues of the capsule together, twice a second.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const SHARE: Duration = Duration::from_millis(400);
 
 /// Between two glances at all queues together, where a watch is blind.
-const GLANCE: Duration = Duration::from_millis(300);
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// The same where none is: a connection may be gone without anybody's having been told.
 const REASSURANCE: Duration = Duration::from_secs(5);
