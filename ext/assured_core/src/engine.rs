@@ -351,20 +351,9 @@ impl Engine {
         self.pipeline.end_unacknowledged(token);
     }
 
-    /// The payload with which the job of such an attempt runs again, and after how long; nothing if it must not. For
-    /// who has to push it by other means.
-    pub fn next_run(&self, token: Token) -> Option<(Bytes, Duration)> {
-        self.pipeline.next_run(token)
-    }
-
     /// Puts an attempt back after a moment.
     pub fn give_back_later(&self, token: Token) {
         self.pipeline.give_back_later(token);
-    }
-
-    /// Leaves an attempt recorded at the end of this process, instead of giving it back.
-    pub fn keep(&self, token: Token) {
-        self.registry.keep(token);
     }
 
     /// The waiter is told when Redis has everything that was asked for so far.

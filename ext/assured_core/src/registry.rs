@@ -69,7 +69,6 @@ struct State {
     attempts: HashMap<Token, Attempt>,
     /// Names of records: those of the attempts held, and those whose release Redis has not acknowledged yet.
     names: HashMap<Bytes, Token>,
-    kept: HashSet<Token>,
     /// Attempts whose command was under way when a verdict was found.
     doubtful: HashSet<Token>,
     /// The last token of those that were reserved by then.
@@ -82,7 +81,6 @@ struct State {
 impl State {
     fn take(&mut self, token: Token) -> Option<Attempt> {
         let attempt = self.attempts.remove(&token)?;
-        self.kept.remove(&token);
         self.doubtful.remove(&token);
         if self.names.get(&attempt.name) == Some(&token) {
             self.names.remove(&attempt.name);
@@ -327,19 +325,10 @@ impl Registry {
         state.attempts.values().filter(behind).map(|attempt| attempt.token).collect()
     }
 
-    /// From now on the attempt is not handed over when this process ends. Its record stays, for others to recover.
-    pub fn keep(&self, token: Token) {
-        let mut state = self.state.lock();
-        if state.attempts.contains_key(&token) {
-            state.kept.insert(token);
-        }
-    }
-
     /// Tokens of the attempts to hand over when this process ends, oldest first.
     pub fn to_hand_over(&self) -> Vec<Token> {
         let state = self.state.lock();
-        let mut tokens: Vec<_> =
-            state.attempts.keys().filter(|token| !state.kept.contains(token)).copied().collect();
+        let mut tokens: Vec<_> = state.attempts.keys().copied().collect();
         tokens.sort_unstable();
         tokens
     }
@@ -446,18 +435,6 @@ mod tests {
         let registry = Registry::new("n");
         let token = registry.admit(b"", b"q", b"{}");
         assert_eq!(registry.get(token).unwrap().name, b"~n.1");
-    }
-
-    #[test]
-    fn a_kept_attempt_is_held_and_not_handed_over() {
-        let registry = Registry::new("n");
-        let (kept, other) = (registry.admit(b"k", b"q", b"{1}"), registry.admit(b"o", b"q", b"{2}"));
-        registry.keep(kept);
-        assert_eq!(registry.to_hand_over(), [other]);
-        assert_eq!(registry.len(), 2);
-        registry.remove(kept);
-        registry.keep(kept);
-        assert!(registry.state.lock().kept.is_empty());
     }
 
     #[test]

@@ -331,28 +331,16 @@ fn stop_hands_over_what_is_in_flight() {
 }
 
 #[test]
-fn stop_leaves_what_is_kept_for_others_to_recover() {
-    let mut redis = Redis::shared();
-    let engine = start(quiet(&redis, "a"));
-    let kept = track(&engine, "k", r#"{"jid":"k","queue":"q"}"#);
-    track(&engine, "o", r#"{"jid":"o","queue":"q"}"#);
-    engine.keep(kept);
-    assert_eq!(engine.stop(DEADLINE), Some(1));
-    assert_eq!(redis.queued("q"), 1);
-    let left = records(&mut redis);
-    assert_eq!(left.get("ns:jobs:a"), Some(&set(&["k"])), "{left:?}");
-}
-
-#[test]
 fn what_a_clean_exit_leaves_comes_back_uncounted_and_as_often_as_it_takes() {
     let mut redis = Redis::shared();
     let visitor = Engine::visit(redis.settings()).expect("threads");
     let recoveries = |n: u64| format!(r#"{{"jid":"k","queue":"q","assured_recoveries":{n}}}"#);
     for (given, expected) in [(payload("k"), 0), (recoveries(0), 0), (recoveries(3), 3)] {
         let engine = start(quiet(&redis, "a"));
-        let kept = track(&engine, "k", &given);
-        engine.keep(kept);
+        track(&engine, "k", &given);
+        redis.run::<()>(&["SET", "queue:q", "no list"]);
         assert_eq!(engine.stop(DEADLINE), Some(1));
+        redis.run::<()>(&["DEL", "queue:q"]);
         let report = answered(&visitor.sweep()).unwrap();
         assert_eq!((report.recovered, report.poisoned), (1, 0));
         assert_eq!(queued_jids(&mut redis, expected), ["k"]);

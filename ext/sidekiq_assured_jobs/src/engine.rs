@@ -260,23 +260,6 @@ impl Engine {
         })
     }
 
-    /// `next_run(token) → [payload, seconds] or nil`: how the job of an attempt that ended without acknowledgement is
-    /// to run again.
-    pub fn next_run(ruby: &Ruby, this: &Self, token: Token) -> Result<Option<(RString, f64)>, Error> {
-        Self::enter(ruby, this, "end an attempt", |core| {
-            let next = core.next_run(token);
-            Ok(next.map(|(payload, wait)| (text(ruby, &payload), wait.as_secs_f64())))
-        })
-    }
-
-    /// `keep(token) → nil`: leaves the attempt recorded at the end, for others to recover.
-    pub fn keep(ruby: &Ruby, this: &Self, token: Token) -> Result<(), Error> {
-        Self::enter(ruby, this, "keep", |core| {
-            core.keep(token);
-            Ok(())
-        })
-    }
-
     /// `lost?(token) → true or false`: whether the job of a running attempt was given to somebody else.
     pub fn is_lost(ruby: &Ruby, this: &Self, token: Token) -> Result<bool, Error> {
         Self::enter(ruby, this, "look at an attempt", |core| Ok(core.is_lost(token)))

@@ -29,13 +29,6 @@ pub(super) struct Ended {
 }
 
 impl Pipeline {
-    /// The payload with which the job of an attempt that ended runs again, and after how long; nothing if it must not.
-    pub fn next_run(&self, token: Token) -> Option<(Bytes, Duration)> {
-        let ended = self.ended(self.registry.get(token)?);
-        (ended.attempt.mirrored != Mirrored::Lost && !ended.is_poison())
-            .then(|| (self.postponed(&ended), ended.wait()))
-    }
-
     /// Moves the job into Sidekiq's set of retries, where any process finds it when it is due, or into the Dead set.
     pub(super) fn perform_end(
         &self,
