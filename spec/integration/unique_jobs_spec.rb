@@ -228,6 +228,61 @@ RSpec.describe "A job with a lock of the sidekiq-unique-jobs gem" do
     end
   end
 
+  it "waits for a duplicate that began after its lock had expired" do
+    jid = recover_orphan("BrieflyLockedJob")
+    orphan = redis.lpop("queue:default")
+    wait_until("the lock expires") { locks.empty? }
+    duplicate = client.push("BrieflyLockedJob")
+    worker = start
+    wait_until("the duplicate runs") { started.key?(duplicate) }
+    redis.rpush("queue:default", orphan)
+    wait_until("the orphan waits or runs") { worker.log.include?("#{jid} has not run") || started[jid] == 2 }
+    let_go
+    wait_until_done(jid, duplicate)
+    expect(started).to eq(jid => 2, duplicate => 1)
+  end
+
+  it "shares a lock that several may hold" do
+    hold
+    victim = start(args: ["-c", "2"])
+    jids = Array.new(2) { client.push("LimitedJob") }
+    wait_until("both run") { started.keys.sort == jids.sort }
+    victim.kill
+    recoverer = start(args: idle)
+    wait_until("both are queued again") { queued_jids.sort == jids.sort }
+    recoverer.kill
+    third = client.push("LimitedJob")
+    start(args: ["-c", "5"])
+    wait_until("both run again") { started.values_at(*jids) == [2, 2] }
+    wait_until("the third is refused") { queued.empty? && in_flight.size == 2 }
+    let_go
+    wait_until_done(*jids)
+    expect(started).to eq(jids.to_h { |jid| [jid, 2] })
+    expect(started).not_to have_key(third)
+    expect(locks).to be_empty
+  end
+
+  it "keeps its lock from that gem's reaper once it is queued again" do
+    jid = recover_orphan("UntilExecutedJob")
+    client.look
+
+    expect(locks.values).to eq([[jid]])
+    expect(client.push("UntilExecutedJob")).to be_nil
+  end
+
+  it "runs after a duplicate that was let in when that gem's reaper found the orphan first" do
+    duplicate = nil
+    jid = recover_orphan("UntilExecutedJob") do
+      redis.del(*redis.smembers("processes"), "processes")
+      client.look
+      expect(duplicate = client.push("UntilExecutedJob")).to be_a(String)
+    end
+    let_go
+    start
+    wait_until_done(jid, duplicate)
+    expect(started).to eq(jid => 2, duplicate => 1)
+  end
+
   it "leaves no lock when it dies" do
     env = { "ASSURED_JOBS_MAX_RECOVERIES" => "0", "SPEC_NO_DEATH_HANDLERS" => "true" }
     jid, victim = run_in_victim("UntilAndWhileExecutingJob", env:)

@@ -109,3 +109,15 @@ end
     Object.const_set(name, Class.new { include UniqueJob }).sidekiq_options(**options.compact)
   end
 end
+
+# Two may run at once.
+class LimitedJob
+  include UniqueJob
+  sidekiq_options lock: :while_executing, lock_limit: 2
+end
+
+# Its lock does not outlive a long run.
+class BrieflyLockedJob
+  include UniqueJob
+  sidekiq_options lock: :while_executing, lock_ttl: 2
+end

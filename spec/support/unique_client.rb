@@ -24,6 +24,11 @@ class UniqueClient
     ask("reap")
   end
 
+  # Has the reaper of that gem look, which deletes what it takes for orphans, whatever their age.
+  def look
+    ask("look")
+  end
+
   # @return [String] version of the gem
   def version
     ask("version")
@@ -55,6 +60,11 @@ if $PROGRAM_NAME == __FILE__
     "reap" => lambda do
       digests = SidekiqUniqueJobs::Digests
       digests.respond_to?(:new) ? digests.new.delete_by_pattern("*") : digests.delete_by_pattern("*")
+      nil
+    end,
+    "look" => lambda do
+      reaper = Class.new(SidekiqUniqueJobs::Orphans::RubyReaper) { define_method(:max_score) { Time.now.to_f } }
+      Sidekiq.redis { |redis| reaper.new(redis).call }
       nil
     end,
     "version" => -> { SidekiqUniqueJobs::VERSION }
