@@ -5,9 +5,9 @@ module AclRules
   # Where `redis_options` name a Redis for the records alone. SELECT is for another database than 0, ROLE is asked
   # where sentinels are.
   RECORDS = %w[
-    ~sidekiq_assured_jobs:* +client|id +client|list +client|setname +del +evalsha +exists +get +hdel +hget +hgetall
-    +hincrby +hkeys +hset +hsetnx +info +llen +lpush +mget +pexpire +rpop +sadd +scan +scard +script|load +set
-    +sismember +smembers +smismember +srem +sscan +strlen
+    ~sidekiq_assured_jobs:* +client|id +client|list +client|setname +del +evalsha +exists +get +hdel +hexists +hget
+    +hgetall +hincrby +hkeys +hlen +hset +hsetnx +info +llen +lpush +pexpire +pttl +rpop +sadd +scan +scard
+    +script|load +set +sismember +smembers +smismember +srem +sscan +strlen
   ].freeze
 
   # Those that only a long sweep (to renew its lock), a jid that is in flight twice, several releases at once, or a
