@@ -89,6 +89,17 @@ RSpec.describe "An end without acknowledgement" do
         expect(runs).to eq("a" => 3)
       end
 
+      it "comes back whatever client middleware has to say" do
+        start(env: env.merge("SPEC_REFUSES" => "1"))
+        push_ending("a", "Thread.exit", limit: 2)
+        [1, 2].each do |count|
+          wait_until("it waits") { waiting&.first&.fetch("assured_recoveries") == count }
+          hurry
+        end
+        wait_until("it has run three times") { runs["a"] == 3 }
+        expect(runs).not_to include("refused")
+      end
+
       ["exit", "throw", "as it should"].each do |how|
         it "is none where Sidekiq stores a retry (#{how})" do
           start(env:)

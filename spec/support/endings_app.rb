@@ -116,7 +116,16 @@ class InThread
   end
 end
 
+# As client middleware may do with any push.
+class Refusing
+  def call(*)
+    Endings.note("refused")
+    false
+  end
+end
+
 Sidekiq.configure_server do |config|
+  config.client_middleware { |chain| chain.add(Refusing) } if ENV["SPEC_REFUSES"]
   config.death_handlers << ->(job, error) { Endings.note("dead #{job["args"].first} #{error.class}") }
   config.server_middleware do |chain|
     case ENV.fetch("SPEC_RUNS_IN", nil)

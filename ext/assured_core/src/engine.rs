@@ -347,8 +347,9 @@ impl Engine {
 
     /// Ends an attempt that was not acknowledged: its job runs again after a wait that grows with the count of its
     /// recoveries, and once it was recovered as often as it may be it goes to the Dead set.
-    pub fn end_unacknowledged(&self, token: Token) {
-        self.pipeline.end_unacknowledged(token);
+    /// `as_retry`: it may wait in Sidekiq's set of retries, because whoever finds it there brings it back as it is.
+    pub fn end_unacknowledged(&self, token: Token, as_retry: bool) {
+        self.pipeline.end_unacknowledged(token, as_retry);
     }
 
     /// Puts an attempt back after a moment.

@@ -55,9 +55,10 @@ enum Op {
     Track(Token),
     /// Put attempts back into their queues, then tell the waiter.
     GiveBack(Vec<Token>, Option<Arc<Waiter<()>>>),
-    /// End an attempt that was not acknowledged, where it has been tried in vain or not.
-    End(Token, bool),
-    /// Put the job of such an attempt, which has waited here, into its queue; the same.
+    /// End an attempt that was not acknowledged: whether its job may wait among the retries, and whether it has been tried
+    /// in vain.
+    End(Token, bool, bool),
+    /// Put the job of such an attempt, which has waited here, into its queue; whether it has been tried in vain.
     Return(Token, bool),
     /// Pop a job that is due.
     PopDue(DueRequest),
@@ -277,8 +278,8 @@ impl Pipeline {
     }
 
     /// Ends an attempt that was not acknowledged: its job runs again later, or never.
-    pub fn end_unacknowledged(&self, token: Token) {
-        self.put(Op::End(token, false));
+    pub fn end_unacknowledged(&self, token: Token, as_retry: bool) {
+        self.put(Op::End(token, as_retry, false));
     }
 
     /// Puts an attempt back after a moment: what keeps its job from running now may go on.

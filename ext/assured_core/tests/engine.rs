@@ -225,7 +225,7 @@ fn find_knows_an_attempt_by_its_payload() {
 
 /// Ends an attempt without acknowledgement, and returns what lies in this sorted set then.
 fn ended(redis: &mut Redis, engine: &Engine, token: Token, set: &str) -> Vec<String> {
-    engine.end_unacknowledged(token);
+    engine.end_unacknowledged(token, true);
     answered(&engine.flush());
     redis.run(&["ZRANGE", set, "0", "-1"])
 }
@@ -294,12 +294,23 @@ fn what_waits_here_for_its_retry_goes_back_counted_when_the_process_ends() {
     redis.run::<()>(&["SET", "retry", "no sorted set"]);
     let engine = start(quiet(&redis, "a"));
     let token = track(&engine, "j", &payload("j"));
-    engine.end_unacknowledged(token);
+    engine.end_unacknowledged(token, true);
     answered(&engine.flush());
     assert_eq!((engine.in_flight(), redis.queued("q")), (1, 0), "it waits, recorded");
     assert_eq!(engine.stop(DEADLINE), Some(0));
     let [job]: [String; 1] = redis.run(&["LRANGE", "queue:q", "0", "-1"]);
     assert!(job.contains(r#""assured_recoveries":1"#), "{job}");
+    assert_eq!(redis.counter("unacknowledged"), 1);
+}
+
+#[test]
+fn a_job_that_others_would_move_when_it_is_due_waits_here() {
+    let mut redis = Redis::shared();
+    let engine = start(quiet(&redis, "a"));
+    let token = track(&engine, "j", &payload("j"));
+    engine.end_unacknowledged(token, false);
+    answered(&engine.flush());
+    assert_eq!((redis.run::<usize>(&["EXISTS", "retry"]), redis.queued("q"), engine.in_flight()), (0, 0, 1));
 }
 
 #[test]
@@ -632,9 +643,9 @@ fn an_attempt_without_the_flag_that_ends_unacknowledged_has_the_limit_of_its_cla
     let mut redis = Redis::shared();
     let settings = Settings { assured_classes: vec![("Limited".into(), Some(0))], ..quiet(&redis, "a") };
     let engine = start(settings);
-    engine.end_unacknowledged(track(&engine, "j", r#"{"class":"Limited","jid":"j","queue":"q"}"#));
+    engine.end_unacknowledged(track(&engine, "j", r#"{"class":"Limited","jid":"j","queue":"q"}"#), true);
     redis.until(|redis| redis.run::<usize>(&["ZCARD", "dead"]) == 1);
-    engine.end_unacknowledged(track(&engine, "k", r#"{"class":"Other","jid":"k","queue":"q"}"#));
+    engine.end_unacknowledged(track(&engine, "k", r#"{"class":"Other","jid":"k","queue":"q"}"#), true);
     redis.until(|redis| redis.run::<usize>(&["ZCARD", "retry"]) == 1);
 }
 

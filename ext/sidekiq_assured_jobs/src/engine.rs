@@ -252,10 +252,10 @@ impl Engine {
         })
     }
 
-    /// `end_unacknowledged(token) → nil`
-    pub fn end_unacknowledged(ruby: &Ruby, this: &Self, token: Token) -> Result<(), Error> {
+    /// `end_unacknowledged(token, as_retry) → nil`
+    pub fn end_unacknowledged(ruby: &Ruby, this: &Self, token: Token, as_retry: bool) -> Result<(), Error> {
         Self::enter(ruby, this, "end an attempt", |core| {
-            core.end_unacknowledged(token);
+            core.end_unacknowledged(token, as_retry);
             Ok(())
         })
     }

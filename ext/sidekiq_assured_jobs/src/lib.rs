@@ -36,7 +36,7 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     engine.define_method("release", method!(engine::Engine::release, 1))?;
     engine.define_method("find", method!(engine::Engine::find, 1))?;
     engine.define_method("give_back", method!(engine::Engine::give_back, 2))?;
-    engine.define_method("end_unacknowledged", method!(engine::Engine::end_unacknowledged, 1))?;
+    engine.define_method("end_unacknowledged", method!(engine::Engine::end_unacknowledged, 2))?;
     engine.define_method("give_back_later", method!(engine::Engine::give_back_later, 1))?;
     engine.define_method("flush", method!(engine::Engine::flush, 1))?;
     engine.define_method("sweep", method!(engine::Engine::sweep, 0))?;

@@ -23,6 +23,12 @@ module Sidekiq
           Compat::SIDEKIQ.options[:scheduled_enq] = self unless foreign_scheduler
         end
 
+        # @return [Boolean] whether this process brings a retry with a count back as it is. Sidekiq's own scheduler
+        #   takes it through client middleware, which may refuse it, and then it is gone
+        def at_work?
+          Compat::SIDEKIQ.options[:scheduled_enq] == self && !stock_changed?
+        end
+
         # @return [String, nil] who moves due jobs into their queues, if that is not Sidekiq itself
         def foreign_scheduler
           scheduler = Compat::SIDEKIQ.options[:scheduled_enq]

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "due_jobs"
 require_relative "way_in"
 
 module Sidekiq
@@ -21,7 +22,7 @@ module Sidekiq
         # An engine that ends hands over by itself; afterwards the job is others'.
         return if WayIn.foreign_fetcher || !engine.equal?(AssuredJobs.running_engine)
 
-        excused ? engine.give_back_later(attempt) : engine.end_unacknowledged(attempt)
+        excused ? engine.give_back_later(attempt) : engine.end_unacknowledged(attempt, DueJobs.at_work?)
       end
     end
   end

@@ -38,10 +38,11 @@ module Sidekiq
           @modes = FetchModes.new
           @fetch_by_themselves = []
           @chosen = true
+          # Records and queues in two databases cannot change in one step.
+          DueJobs.install if AssuredJobs.running_engine && !EngineSettings.second_redis?(configuration)
           return if @setting
 
           Compat::SIDEKIQ.fetch_with(Fetcher) unless Fetchers.foreign.any? || Fetchers.stock_changed?
-          DueJobs.install
         end
 
         # @return [Boolean] whether there was a choice

@@ -35,6 +35,7 @@ impl Pipeline {
         store: &mut Store,
         identity: &Identity,
         token: Token,
+        as_retry: bool,
         again: bool,
     ) -> Result<()> {
         let Some(ended) = self.still_held(store, identity, token)? else { return Ok(()) };
@@ -42,13 +43,17 @@ impl Pipeline {
             return self.perform_death(store, identity, &ended, again);
         }
         let (payload, wait) = (self.postponed(&ended), ended.wait());
-        let outcome = store.retry(identity, &ended.attempt.name, &payload, wait)?;
+        let outcome = match as_retry {
+            true => store.retry(identity, &ended.attempt.name, &payload, wait)?,
+            false => Requeued::Refused,
+        };
         if outcome == Requeued::Refused {
             // It may be handed over at the end of this process, which waits for nothing.
             if self.inbox.lock().closed {
                 return self.perform_return(store, identity, token, again);
             }
-            self.tell(&ended, &format!("waits for {} s, in memory: Redis takes no retry", wait.as_secs()));
+            let why = if as_retry { "Redis takes no retry" } else { "others move what is due" };
+            self.tell(&ended, &format!("waits for {} s, in memory: {why}", wait.as_secs()));
             self.later(wait, Op::Return(token, false));
             return Ok(());
         }
@@ -77,7 +82,14 @@ impl Pipeline {
                 self.later(FORBIDDEN_WAIT, Op::Return(token, true));
                 Ok(())
             }
-            [outcome] => self.given_back(&ended.attempt, outcome),
+            [outcome] => {
+                self.given_back(&ended.attempt, outcome)?;
+                // Best effort: the step that puts jobs back counts for recoveries alone.
+                if outcome == Requeued::Yes {
+                    let _ = store.count("unacknowledged", 1);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -115,7 +127,7 @@ impl Pipeline {
                 if !again {
                     self.tell(ended, "stays recorded, and is tried again: the Dead set takes no job");
                 }
-                self.later(FORBIDDEN_WAIT, Op::End(ended.attempt.token, true));
+                self.later(FORBIDDEN_WAIT, Op::End(ended.attempt.token, false, true));
                 return Ok(());
             }
         }

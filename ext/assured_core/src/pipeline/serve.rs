@@ -183,7 +183,9 @@ impl Pipeline {
                     }
                     outcome
                 }
-                Some(Op::End(token, again)) => self.perform_end(store, identity, *token, *again),
+                Some(Op::End(token, as_retry, again)) => {
+                    self.perform_end(store, identity, *token, *as_retry, *again)
+                }
                 Some(Op::Return(token, again)) => self.perform_return(store, identity, *token, *again),
                 Some(Op::PopDue(request)) => self.perform_pop_due(store, identity, request),
                 Some(Op::Enqueue(token, queue, payload, waiter)) => {
