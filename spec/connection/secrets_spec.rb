@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require "pp" # rubocop:disable Lint/RedundantRequireStatement -- `pretty_inspect` is in there
 require_relative "../support/certificates"
 require_relative "../support/connections"
 
