@@ -42,8 +42,12 @@ const CROWDED: &str = "max number of clients";
 /// What a server that wants a password says to a command with many arguments.
 const MANY_ARGUMENTS: &str = "unauthenticated";
 
-/// What a server says where a script runs a command that its user may not run by himself.
-const NOT_IN_A_SCRIPT: &str = "The user executing the script can't";
+/// What a server says where a script does what its user may not do by himself: up to 7.0, and since 7.2.
+const NOT_IN_A_SCRIPT: [&str; 2] = ["The user executing the script can't", "ACL failure in script"];
+
+fn forbidden_in_a_script(message: &str) -> bool {
+    NOT_IN_A_SCRIPT.iter().any(|words| message.contains(words))
+}
 
 impl Error {
     /// An error of the connection itself.
@@ -67,7 +71,7 @@ impl Error {
             None => error.code().to_owned(),
         };
         let message = without_arguments(message);
-        let remedy = if message.contains(MANY_ARGUMENTS) || message.contains(NOT_IN_A_SCRIPT) {
+        let remedy = if message.contains(MANY_ARGUMENTS) || forbidden_in_a_script(&message) {
             Remedy::TellUser
         } else if message.contains("-READONLY") || message.contains(CROWDED) {
             // A script met it, and Redis 6 reports that as an error of the script.
@@ -101,7 +105,7 @@ impl Error {
 
     /// Whether the server forbids this user what was asked for, which may have been a single queue.
     pub fn is_forbidden(&self) -> bool {
-        self.message.starts_with("NOPERM") || self.message.contains(NOT_IN_A_SCRIPT)
+        self.message.starts_with("NOPERM") || forbidden_in_a_script(&self.message)
     }
 
     /// A reply of a shape that no Redis sends to this command.
