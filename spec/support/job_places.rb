@@ -5,6 +5,8 @@ require "json"
 # Where the assured jobs of a {World} lie in Redis. Jobs are named by their first argument.
 class JobPlaces
   PREFIX = "sidekiq_assured_jobs"
+  # What outlives the processes: what is known since ever, and the turn to look, which ends by itself.
+  LASTING = %w[stats epoch assured_classes look_turn].map { |name| "#{PREFIX}:#{name}" }.freeze
 
   # @yieldreturn [Redis]
   def initialize(&redis)
@@ -32,10 +34,10 @@ class JobPlaces
     redis.keys("#{PREFIX}:jobs:*").flat_map { |key| redis.smembers(key) }
   end
 
-  # @return [Array<String>] keys of the gem, but for those that are to stay: verdicts, which wait for instances that may
-  #   live after all, and what was counted since ever
+  # @return [Array<String>] keys of the gem, but for those that are to stay, and for verdicts, which wait for instances
+  #   that may live after all
   def own_keys
-    redis.keys("#{PREFIX}:*") - verdicts - %w[stats epoch assured_classes].map { |name| "#{PREFIX}:#{name}" }
+    redis.keys("#{PREFIX}:*") - verdicts - LASTING
   end
 
   # @return [Array<String>] keys that tell which instances were declared dead

@@ -79,6 +79,9 @@ module Faults
     def end_on(world)
       verdicts = world.places.verdicts
       world.redis.del(*verdicts) unless verdicts.empty?
+    rescue Redis::BaseError
+      # Another fault strikes: then something may be left that tells of it.
+    ensure
       super
     end
   end
