@@ -20,7 +20,7 @@ RSpec.describe "What assured fetch records", :fetch do
   end
 
   it "is a job from the moment that it is popped" do
-    push_raw('{"class":"X","args":[],"jid":"j","assured_jobs":true}')
+    push_raw('{"class":"X","args":[],"jid":"j","queue":"default","assured_jobs":true}')
     unit = fetcher(["default"]).retrieve_work
 
     expect(in_flight).to eq(["j"])
@@ -30,8 +30,9 @@ RSpec.describe "What assured fetch records", :fetch do
     expect(raw_queue).to be_empty
   end
 
-  it "is nothing where the flag stands in the arguments alone" do
-    push_raw('{"class":"X","args":[{"assured_jobs":true}],"jid":"j"}')
+  # What says nothing goes by its class, which the middleware knows: see the first example.
+  it "is nothing where the flag stands in the arguments alone, and the payload says the contrary" do
+    push_raw('{"class":"X","args":[{"assured_jobs":true}],"jid":"j","assured_jobs":false}')
     unit = fetcher(["default"]).retrieve_work
 
     expect(unit.attempt).to be_nil

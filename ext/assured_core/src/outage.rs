@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::error::{CONNECTING, Error};
+use crate::error::{CONNECTING, Error, Remedy};
 use crate::events::{Events, Level};
 
 /// What a thread does, and which one of those that do it.
@@ -31,6 +31,8 @@ pub struct Outage {
 struct State {
     since: Option<Instant>,
     failing: HashSet<Who>,
+    /// What is to be logged of a connection that broke, as long as the server may yet say why.
+    unexplained: Option<String>,
 }
 
 impl Outage {
@@ -40,10 +42,21 @@ impl Outage {
         let goes_on = !state.failing.is_empty() || events.take_back();
         state.failing.insert(if error.doing == CONNECTING { who } else { (who.0, ALL) });
         self.troubled.store(true, Ordering::Relaxed);
+        if goes_on && state.unexplained.is_none() {
+            return;
+        }
         if !goes_on {
             state.since = Some(Instant::now());
-            events
-                .log(Level::Error, format!("Redis fails ({error}); trying again, and jobs go on meanwhile"));
+        }
+        let line = format!("Redis fails ({error}); trying again, and jobs go on meanwhile");
+        if error.remedy != Remedy::Reconnect || error.doing == CONNECTING {
+            // Why there is no other connection says more than that one broke.
+            events.take_back();
+            state.unexplained = None;
+            events.log(Level::Error, line);
+        } else if !goes_on {
+            events.log_later(Level::Error, &line, QUIET);
+            state.unexplained = Some(line);
         }
     }
 
@@ -66,6 +79,11 @@ impl Outage {
         state.failing.retain(|who| !whom.contains(who));
         if before > 0 && state.failing.is_empty() {
             self.troubled.store(false, Ordering::Relaxed);
+            if let Some(line) = state.unexplained.take()
+                && events.take_back()
+            {
+                events.log(Level::Error, line);
+            }
             let seconds = state.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
             events.log_later(Level::Info, &format!("Redis is back after {seconds:.1} s"), QUIET);
         }
@@ -109,6 +127,27 @@ mod tests {
         assert!(said[0].starts_with("Redis is back after 2."), "{said:?}");
         outage.failed(&events, ("watch", 1), &error);
         assert_eq!(lines(&events, Duration::ZERO).len(), 1, "another one");
+    }
+
+    #[test]
+    fn what_the_server_says_is_told_in_place_of_a_connection_that_broke() {
+        let (outage, events) = (Outage::default(), Events::default());
+        let broken = Error { doing: "beat", remedy: Remedy::Reconnect, message: "end of file".to_owned() };
+        let told = Error { doing: "connect", remedy: Remedy::TellUser, message: "WRONGPASS".to_owned() };
+        outage.failed(&events, ("heartbeat", 1), &broken);
+        outage.failed(&events, ("fetch", 1), &told);
+        outage.failed(&events, ("fetch", 2), &told);
+        let said = lines(&events, QUIET * 2);
+        assert_eq!(said, ["Redis fails (connect: WRONGPASS); trying again, and jobs go on meanwhile"]);
+    }
+
+    #[test]
+    fn a_connection_that_broke_for_a_moment_is_told_all_the_same() {
+        let (outage, events) = (Outage::default(), Events::default());
+        let broken = Error { doing: "beat", remedy: Remedy::Reconnect, message: "end of file".to_owned() };
+        outage.failed(&events, ("heartbeat", 1), &broken);
+        outage.over(&events, ("heartbeat", 1));
+        assert_eq!(lines(&events, QUIET * 2).len(), 2, "the failure, and its end");
     }
 
     #[test]
