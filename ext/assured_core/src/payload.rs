@@ -102,14 +102,19 @@ pub const FLAG: &str = r#""assured_jobs":true"#;
 /// nothing where its class decides. What is no JSON object is no job.
 pub fn says_assured(payload: &[u8]) -> Option<bool> {
     let Ok(fields) = parse(payload) else { return Some(false) };
-    Some(raw(&fields, "assured_jobs")? == "true")
+    flag(&fields).map(|flag| flag == "true")
 }
 
 /// Name of the class that decides whether a job is assured, where the payload does not say.
 pub fn class_that_decides(payload: &[u8]) -> Option<String> {
     let fields = parse(payload).ok()?;
     let class = || text(&fields, "wrapped").or_else(|| text(&fields, "class"));
-    if raw(&fields, "assured_jobs").is_some() { None } else { class() }
+    if flag(&fields).is_some() { None } else { class() }
+}
+
+/// As Ruby has it, null is no word.
+fn flag<'a>(fields: &Fields<'a>) -> Option<&'a str> {
+    raw(fields, "assured_jobs").filter(|flag| *flag != "null")
 }
 
 /// The jid of a payload that says that it is assured; empty where it has none.
@@ -320,6 +325,7 @@ mod tests {
     fn only_the_payload_itself_says_whether_a_job_is_assured() {
         assert_eq!(says_assured(br#"{"args":[],"assured_jobs":true}"#), Some(true));
         assert_eq!(says_assured(br#"{"args":[{"assured_jobs":true}]}"#), None);
+        assert_eq!(says_assured(br#"{"args":[],"assured_jobs":null}"#), None);
         assert_eq!(says_assured(br#"{"args":["\"assured_jobs\":true"],"assured_jobs":false}"#), Some(false));
         assert_eq!(says_assured(b"not JSON"), Some(false));
     }
