@@ -6,7 +6,7 @@ require_relative "engine_settings"
 require_relative "errors"
 require_relative "fetchers"
 require_relative "log"
-require_relative "recovery_client"
+require_relative "due_client"
 require_relative "recovery_count"
 
 module Sidekiq
@@ -91,8 +91,8 @@ module Sidekiq
         return job if set == "retry" && job.key?(RecoveryCount::KEY)
 
         # Sidekiq 7 has a `@client` of its own here.
-        @recovery_client ||= RecoveryClient.new
-        @recovery_client.prepare(job)
+        @due_client ||= DueClient.new
+        @due_client.prepare(job)
       end
     end
   end

@@ -26,11 +26,6 @@ module Sidekiq
           pools.values.first
         end
 
-        # @return [Sidekiq::Middleware::Chain]
-        def client_middleware
-          ::Sidekiq.client_middleware
-        end
-
         # @return [Array<Sidekiq::Middleware::Chain>] copies of the chain of server middleware that were made already
         def copied_server_chains
           []

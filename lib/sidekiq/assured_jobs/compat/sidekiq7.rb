@@ -29,11 +29,6 @@ module Sidekiq
           options.capsules.each_value.sum(&:concurrency)
         end
 
-        # (see Sidekiq6#client_middleware)
-        def client_middleware
-          ::Sidekiq.default_configuration.client_middleware
-        end
-
         # A capsule copies the chain when it is first asked for it, and learns nothing of what is added later.
         #
         # (see Sidekiq6#copied_server_chains)

@@ -4,9 +4,9 @@ require_relative "errors"
 
 module Sidekiq
   module AssuredJobs
-    # Takes jobs through the application's client middleware. What comes out is not pushed here: the engine pushes
-    # it and removes the record in one atomic step.
-    class RecoveryClient < Sidekiq::Client
+    # Takes due jobs through client middleware, as Sidekiq's own push does. What comes out is not pushed here: the
+    # engine pushes it and removes the record in one atomic step.
+    class DueClient < Sidekiq::Client
       # @param job [Hash] parsed payload
       # @return [Hash, nil] what client middleware made of it; nil where it refused it
       def prepare(job)
