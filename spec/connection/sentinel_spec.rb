@@ -74,7 +74,9 @@ RSpec.describe "A Redis that sentinels watch", :connection do
     it "loses none of 2,000 that the new master has when the old one fails, and has the records within one heartbeat" do
       AnySidekiq.redis = sentinels.options
       jids = push_many(long, 12)
-      process = start_connected(sentinels.options, args: %w[-c 10])
+      # After an outage longer than the TTL what is missing counts as given to others.
+      longer = { "ASSURED_JOBS_HEARTBEAT_TTL" => "30" }
+      process = start_connected(sentinels.options, args: %w[-c 10], env: longer)
       wait_until("the long ones run") { sentinels.client.exists?(*jids.map { |jid| key("job:#{jid}") }) }
       push_many(0...2_000, 0.005)
       sentinels.wait_until_replicated
