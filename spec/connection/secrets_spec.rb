@@ -27,6 +27,7 @@ RSpec.describe "A password", :connection do
     { url: tls, ssl_params: { min_version: { a: secret } } },
     { url: tls, ssl_params: { url => 1 } },
     { host: url, port: 1 }, { path: url }, { url => 1 }, { 7 => secret }, { url:, pasword: secret },
+    { url:, secret => 1 },
     { host: "127.0.0.1", port: 1, password: raising }, { url:, connector: secret }, { url:, middlewares: [secret] },
     { url:, id: url, sentinel_password: secret, sentinels: [7] }, { url:, reconnect_attempts: secret }
   ]

@@ -14,6 +14,13 @@ RSpec.describe Sidekiq::AssuredJobs::AssuredClasses do
     expect(described_class.assured?("class" => "KnownAssured", "assured_jobs" => false)).to be(false)
   end
 
+  it "goes by the class where the flag is neither true nor false" do
+    [nil, "true", "no", 1, 0].each do |odd|
+      expect(described_class.assured?("class" => "KnownAssured", "assured_jobs" => odd)).to be(true)
+      expect(described_class.assured?("class" => "KnownPlain", "assured_jobs" => odd)).to be(false)
+    end
+  end
+
   it "goes by the class where there is no flag" do
     expect(described_class.assured?("class" => "KnownAssured")).to be(true)
     expect(described_class.assured?("class" => "KnownPlain")).to be(false)

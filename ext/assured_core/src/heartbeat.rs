@@ -65,6 +65,9 @@ pub struct Heartbeat {
     pub checkups: Arc<Checkups>,
 }
 
+/// The verdict of `lua/beat.lua` where the last beat is gone.
+const GONE: &[u8] = b"gone";
+
 impl Heartbeat {
     /// Claims an identity, then beats until stopped. After a panic the same candidates must come again: the
     /// registry knows a claim by its entry.
@@ -181,7 +184,8 @@ impl Heartbeat {
                 if judged {
                     self.registry.doubt(&attempts);
                 }
-                self.tell(store, verdict.is_some());
+                // What is gone may have been deleted by hand: a verdict only where something was taken.
+                self.tell(store, verdict.as_ref().is_some_and(|verdict| verdict != GONE || !lost.is_empty()));
                 if let Some(verdict) = verdict {
                     store.clear_verdict(&identity.id, &verdict)?;
                 }

@@ -102,7 +102,7 @@ pub const FLAG: &str = r#""assured_jobs":true"#;
 /// nothing where its class decides. What is no JSON object is no job.
 pub fn says_assured(payload: &[u8]) -> Option<bool> {
     let Ok(fields) = parse(payload) else { return Some(false) };
-    flag(&fields).map(|flag| flag == "true")
+    flag(&fields)
 }
 
 /// Name of the class that decides whether a job is assured, where the payload does not say.
@@ -112,9 +112,9 @@ pub fn class_that_decides(payload: &[u8]) -> Option<String> {
     if flag(&fields).is_some() { None } else { class() }
 }
 
-/// As Ruby has it, null is no word.
-fn flag<'a>(fields: &Fields<'a>) -> Option<&'a str> {
-    raw(fields, "assured_jobs").filter(|flag| *flag != "null")
+/// Nothing but true and false is a word; other applications may write what they like.
+fn flag(fields: &Fields<'_>) -> Option<bool> {
+    raw(fields, "assured_jobs")?.parse().ok()
 }
 
 /// The jid of a payload that says that it is assured; empty where it has none.
@@ -325,7 +325,9 @@ mod tests {
     fn only_the_payload_itself_says_whether_a_job_is_assured() {
         assert_eq!(says_assured(br#"{"args":[],"assured_jobs":true}"#), Some(true));
         assert_eq!(says_assured(br#"{"args":[{"assured_jobs":true}]}"#), None);
-        assert_eq!(says_assured(br#"{"args":[],"assured_jobs":null}"#), None);
+        for odd in ["null", "1", "0", "\"true\"", "\"no\""] {
+            assert_eq!(says_assured(format!(r#"{{"assured_jobs":{odd}}}"#).as_bytes()), None, "{odd}");
+        }
         assert_eq!(says_assured(br#"{"args":["\"assured_jobs\":true"],"assured_jobs":false}"#), Some(false));
         assert_eq!(says_assured(b"not JSON"), Some(false));
     }

@@ -638,6 +638,23 @@ fn an_orphan_of_which_nothing_tells_its_queue_waits_until_dead_after() {
     assert_eq!(redis.dump().get("ns:deaths"), None, "nobody could be told what died");
 }
 
+/// Deleted by hand: nothing was given to others, and nobody says so.
+#[test]
+fn a_last_beat_that_is_gone_is_no_verdict_where_nothing_is_missing() {
+    let mut redis = Redis::own();
+    let engine = start(quiet(&redis, "a"));
+    let token = track(&engine, "j", &payload("j"));
+    redis.run::<()>(&["DEL", "ns:beats"]);
+    redis.until(|redis| redis.run::<bool>(&["HEXISTS", "ns:beats", "a"]));
+    beats(&mut redis, "a", 2);
+    assert!(!engine.is_lost(token));
+    let mut said = String::new();
+    while let Woken::Answered(events) = engine.events().next_batch(Some(Instant::now())) {
+        said += &format!("{events:?}");
+    }
+    assert!(said.contains("started") && !said.contains("declared dead"), "{said}");
+}
+
 #[test]
 fn an_attempt_without_the_flag_that_ends_unacknowledged_has_the_limit_of_its_class() {
     let mut redis = Redis::shared();

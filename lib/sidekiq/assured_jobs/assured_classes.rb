@@ -41,8 +41,9 @@ module Sidekiq
       # @param job [Hash] parsed payload
       # @return [Boolean]
       def assured?(job)
+        # Other applications may write what they like: nothing else is a word.
         flag = job[OPTION]
-        return flag == true unless flag.nil?
+        return flag if [true, false].include?(flag)
 
         name = (job["wrapped"] || job["class"]).to_s
         known = @known[name]

@@ -90,7 +90,9 @@ module Sidekiq
         options = options.transform_keys(&:to_sym)
         options.each_key do |name|
           refuse(name, "is not supported: #{REFUSED[name]}") if REFUSED.key?(name)
-          refuse(name, "is not known") unless [KNOWN, WITHOUT_EFFECT, FOREIGN].any? { _1.include?(name) }
+          next if [KNOWN, WITHOUT_EFFECT, FOREIGN].any? { |names| names.include?(name) }
+
+          refuse(shown(name), "is not known")
         end
         timeout = options.delete(:network_timeout)
         timeout ? { timeout:, **options } : options
@@ -102,6 +104,14 @@ module Sidekiq
         raise ConfigurationError, "redis_options: #{Printable.line(name.to_s)} #{why}"
       end
       private_class_method :refuse
+
+      # A mistake may put the password where a name belongs.
+      #
+      # @api private
+      def shown(name)
+        name.match?(/\A[a-z_]{1,40}\z/) ? name : "an option whose name is none"
+      end
+      private_class_method :shown
 
       # A sentinel may be a URL.
       #

@@ -22,12 +22,12 @@ pub enum Requeued {
     Gone,
     /// Its queue's key holds something else than a list; it stays recorded.
     Refused,
-    /// This user of Redis may not push into its queue; it stays recorded.
+    /// This user of Redis may not push into its queue, or not remove its record; it stays recorded.
     Forbidden,
 }
 
 /// Why that is so.
-pub const FORBIDDEN: &str = "this user of Redis may not push into its queue";
+pub const FORBIDDEN: &str = "this user of Redis may not do what puts it into its queue";
 
 /// A record on its way back into a queue.
 #[derive(Clone, Debug)]
