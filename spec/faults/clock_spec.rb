@@ -37,6 +37,9 @@ RSpec.describe "A Redis whose clock is stepped by an hour", :faults do
 
   def start(names)
     start_world(names, redis_env: Faults::RedisClockStepped.environment(clock.path)).tap { |it| wait_until_busy(it) }
+  rescue RuntimeError => e
+    # Redis 8 brings an allocator that does not go with the library.
+    e.message.include?("crashed by signal") ? skip("this redis-server does not run under libfaketime") : raise
   end
 
   { "forward" => 3600, "back" => -3600 }.each do |direction, seconds|
