@@ -11,7 +11,7 @@ rescue LoadError
   nil
 end
 
-require_relative "app"
+require_relative "killing_job"
 
 module Told
   module_function
@@ -21,17 +21,8 @@ module Told
   end
 end
 
-class KillingJob
-  include Sidekiq::Worker
-  include Sidekiq::AssuredJobs::Worker
-
-  sidekiq_retries_exhausted { |job, error| Told.write("exhausted", job["jid"], error.class.name, error.message) }
-
-  def perform(key)
-    Journal.start(key)
-    Process.kill(:KILL, Process.pid)
-    sleep
-  end
+KillingJob.sidekiq_retries_exhausted do |job, error|
+  Told.write("exhausted", job["jid"], error.class.name, error.message)
 end
 
 class ImpatientKillingJob < KillingJob

@@ -2,7 +2,7 @@
 
 # An application with server middleware outside ours, as other gems bring it.
 
-require_relative "app"
+require_relative "killing_job"
 
 # Runs each job in a thread of its own, as libraries for timeouts and tracing do.
 class InThread
@@ -17,17 +17,6 @@ class Hesitates
     Sidekiq.redis { |redis| redis.rpush("middleware:saw", job["jid"]) }
     sleep ENV.fetch("SPEC_HESITATION").to_f
     yield
-  end
-end
-
-class KillingJob
-  include Sidekiq::Worker
-  include Sidekiq::AssuredJobs::Worker
-
-  def perform(key)
-    Journal.start(key)
-    Process.kill(:KILL, Process.pid)
-    sleep
   end
 end
 

@@ -43,13 +43,14 @@ impl AssuredClasses {
     /// # Errors
     /// When Redis fails.
     pub fn announce(&self, store: &mut Store) -> Result<()> {
-        let (limits, news) = {
+        let (count, news) = {
             let state = self.state.lock();
-            (state.limits.clone(), state.news)
+            (state.limits.len() as u64, state.news)
         };
-        if limits.is_empty() || (!news && store.assured_classes()? >= limits.len() as u64) {
+        if count == 0 || (!news && store.assured_classes()? >= count) {
             return Ok(());
         }
+        let limits = self.state.lock().limits.clone();
         store.add_assured_classes(&limits)?;
         let mut state = self.state.lock();
         state.news = state.limits != limits;

@@ -129,12 +129,15 @@ mod tests {
         assert_eq!(lines(&events, Duration::ZERO).len(), 1, "another one");
     }
 
+    fn broken() -> Error {
+        Error { doing: "beat", remedy: Remedy::Reconnect, message: "end of file".to_owned() }
+    }
+
     #[test]
     fn what_the_server_says_is_told_in_place_of_a_connection_that_broke() {
         let (outage, events) = (Outage::default(), Events::default());
-        let broken = Error { doing: "beat", remedy: Remedy::Reconnect, message: "end of file".to_owned() };
         let told = Error { doing: "connect", remedy: Remedy::TellUser, message: "WRONGPASS".to_owned() };
-        outage.failed(&events, ("heartbeat", 1), &broken);
+        outage.failed(&events, ("heartbeat", 1), &broken());
         outage.failed(&events, ("fetch", 1), &told);
         outage.failed(&events, ("fetch", 2), &told);
         let said = lines(&events, QUIET * 2);
@@ -144,8 +147,7 @@ mod tests {
     #[test]
     fn a_connection_that_broke_for_a_moment_is_told_all_the_same() {
         let (outage, events) = (Outage::default(), Events::default());
-        let broken = Error { doing: "beat", remedy: Remedy::Reconnect, message: "end of file".to_owned() };
-        outage.failed(&events, ("heartbeat", 1), &broken);
+        outage.failed(&events, ("heartbeat", 1), &broken());
         outage.over(&events, ("heartbeat", 1));
         assert_eq!(lines(&events, QUIET * 2).len(), 2, "the failure, and its end");
     }

@@ -14,6 +14,8 @@ use crate::settings::Timestamps;
 pub const RECOVERIES: &str = "assured_recoveries";
 /// Key with the limit of that count, as `sidekiq_options` of the class put it there.
 pub const LIMIT: &str = "assured_max_recoveries";
+/// Error class of a job that was recovered as often as it may be, defined in `lib/sidekiq/assured_jobs/errors.rb`.
+pub const POISON: &str = "Sidekiq::AssuredJobs::PoisonJob";
 const ENQUEUED_AT: &str = "enqueued_at";
 const FAILED_AT: &str = "failed_at";
 
@@ -27,7 +29,7 @@ pub fn postpone(
     message: &str,
     timestamps: Timestamps,
 ) -> Option<Bytes> {
-    let fields = parse(payload).ok()?;
+    let fields = parse(payload)?;
     let recoveries = count(&fields, RECOVERIES).unwrap_or(0).saturating_add(1);
     let mut changes = vec![
         (ENQUEUED_AT, now(timestamps)),
@@ -60,13 +62,15 @@ pub struct Profile {
     pub limit: Option<u64>,
     /// Whether the job may lie in the Dead set; `dead: false` says that it may not.
     pub keeps_dead: bool,
+    /// What the payload itself says of whether the job is assured; nothing where its class decides.
+    pub assured: Option<bool>,
 }
 
 /// Makes the payload of an orphan ready to be queued again. `counts` is whether its instance died; where it ended
 /// cleanly the count stays as it is, and is written all the same: it marks the job as recovered.
 /// `None` where it is no JSON object.
 pub fn revive(payload: &[u8], timestamps: Timestamps, counts: bool) -> Option<Bytes> {
-    let fields = parse(payload).ok()?;
+    let fields = parse(payload)?;
     let recoveries = count(&fields, RECOVERIES).unwrap_or(0).saturating_add(counts.into());
     let changes = [(ENQUEUED_AT, now(timestamps)), (RECOVERIES, recoveries.to_string())];
     Some(splice(&fields, &changes))
@@ -74,7 +78,7 @@ pub fn revive(payload: &[u8], timestamps: Timestamps, counts: bool) -> Option<By
 
 /// Reads a payload; nothing where it is no JSON object.
 pub fn profile(payload: &[u8]) -> Option<Profile> {
-    let fields = parse(payload).ok()?;
+    let fields = parse(payload)?;
     Some(Profile {
         class: text(&fields, "wrapped").or_else(|| text(&fields, "class")),
         jid: text(&fields, "jid"),
@@ -82,13 +86,14 @@ pub fn profile(payload: &[u8]) -> Option<Profile> {
         recoveries: count(&fields, RECOVERIES).unwrap_or(0),
         limit: count(&fields, LIMIT),
         keeps_dead: raw(&fields, "dead") != Some("false"),
+        assured: flag(&fields),
     })
 }
 
 /// Makes the payload of an orphan ready for the Dead set: with the error that Sidekiq shows there, and without its
 /// count, so that a person who enqueues it again gives it a new start. `None` where it is no JSON object.
 pub fn mortify(payload: &[u8], error_class: &str, message: &str, timestamps: Timestamps) -> Option<Bytes> {
-    let mut fields = parse(payload).ok()?;
+    let mut fields = parse(payload)?;
     fields.retain(|(key, _)| !names(key, RECOVERIES));
     let changes =
         [("error_class", json(error_class)), ("error_message", json(message)), (FAILED_AT, now(timestamps))];
@@ -101,15 +106,8 @@ pub const FLAG: &str = r#""assured_jobs":true"#;
 /// Whether the payload itself, and not something inside its arguments, says that the job is assured, or that it is not;
 /// nothing where its class decides. What is no JSON object is no job.
 pub fn says_assured(payload: &[u8]) -> Option<bool> {
-    let Ok(fields) = parse(payload) else { return Some(false) };
+    let Some(fields) = parse(payload) else { return Some(false) };
     flag(&fields)
-}
-
-/// Name of the class that decides whether a job is assured, where the payload does not say.
-pub fn class_that_decides(payload: &[u8]) -> Option<String> {
-    let fields = parse(payload).ok()?;
-    let class = || text(&fields, "wrapped").or_else(|| text(&fields, "class"));
-    if flag(&fields).is_some() { None } else { class() }
 }
 
 /// Nothing but true and false is a word; other applications may write what they like.
@@ -119,24 +117,24 @@ fn flag(fields: &Fields<'_>) -> Option<bool> {
 
 /// The jid of a payload that says that it is assured; empty where it has none.
 pub fn assured_jid(payload: &[u8]) -> Option<Bytes> {
-    let fields = parse(payload).ok()?;
-    let assured = raw(&fields, "assured_jobs") == Some("true");
-    assured.then(|| text(&fields, "jid").unwrap_or_default().into_bytes())
+    let fields = parse(payload)?;
+    (flag(&fields) == Some(true)).then(|| text(&fields, "jid").unwrap_or_default().into_bytes())
 }
 
 /// The queue that a payload names, if it can be read.
 pub fn queue(payload: &[u8]) -> Option<Bytes> {
-    text(&parse(payload).ok()?, "queue").map(String::into_bytes)
+    text(&parse(payload)?, "queue").map(String::into_bytes)
 }
 
 /// A top-level key and its value, both as they are written. Duplicate keys stay duplicate.
 type Fields<'a> = Vec<(&'a RawValue, &'a RawValue)>;
 
-fn parse(payload: &[u8]) -> Result<Fields<'_>, String> {
+/// Nothing where it is no JSON object.
+fn parse(payload: &[u8]) -> Option<Fields<'_>> {
     let mut json = serde_json::Deserializer::from_slice(payload);
-    let fields = json.deserialize_map(FieldsVisitor).map_err(|error| error.to_string())?;
-    json.end().map_err(|error| error.to_string())?;
-    Ok(fields)
+    let fields = json.deserialize_map(FieldsVisitor).ok()?;
+    json.end().ok()?;
+    Some(fields)
 }
 
 struct FieldsVisitor;
@@ -295,6 +293,7 @@ mod tests {
             recoveries: 2,
             limit: Some(5),
             keeps_dead: false,
+            assured: None,
         };
         assert_eq!(profile(payload), Some(expected));
         assert_eq!(profile(b"no JSON"), None);

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::events::{Events, Kind, Level, Notice};
 use crate::inspection::each_batch;
 use crate::obituary::Obituary;
-use crate::payload::{self, Profile};
+use crate::payload::{self, POISON, Profile};
 use crate::printable;
 use crate::record;
 use crate::settings::Settings;
@@ -22,8 +22,7 @@ const BATCH: usize = 100;
 /// Bytes of payload that one step may carry.
 const BUDGET: usize = 1 << 20;
 
-/// Error classes of the Dead set, defined in `lib/sidekiq/assured_jobs/errors.rb`.
-const POISON: &str = "Sidekiq::AssuredJobs::PoisonJob";
+/// Error class of the Dead set, defined in `lib/sidekiq/assured_jobs/errors.rb`.
 const UNRECOVERABLE: &str = "Sidekiq::AssuredJobs::UnrecoverableJob";
 
 /// What one recovery did.
@@ -49,6 +48,21 @@ impl std::ops::AddAssign for Report {
 struct Case {
     payload: Bytes,
     profile: Option<Profile>,
+    /// The queue that it was popped from.
+    queue: Option<Bytes>,
+}
+
+impl Case {
+    fn of(record: &[u8]) -> Self {
+        let (popped_from, payload) = record::read(record);
+        let mut profile = payload::profile(payload);
+        if let (Some(profile), Some(popped_from)) = (&mut profile, popped_from) {
+            profile.queue = Some(String::from_utf8_lossy(popped_from).into_owned());
+        }
+        let named = || profile.as_ref()?.queue.clone().map(String::into_bytes);
+        let queue = popped_from.map(<[u8]>::to_vec).or_else(named).or_else(|| record::queue(record));
+        Self { payload: payload.to_vec(), profile, queue }
+    }
 }
 
 /// Whether a dead job lies in the Dead set.
@@ -65,8 +79,6 @@ struct Batch<'a> {
     /// Its instance ended cleanly: no job has killed it.
     retired: bool,
     silent: Option<Duration>,
-    /// Of the classes of payloads that carry none.
-    class_limits: HashMap<String, u64>,
     cases: HashMap<Bytes, Case>,
     deaths: Vec<(Death, String)>,
     report: Report,
@@ -145,14 +157,16 @@ impl Recovery {
         records: Vec<(Bytes, Option<Bytes>)>,
     ) -> Result<Option<Report>> {
         let id = batch.id;
-        batch.class_limits = class_limits(store, &records)?;
-        let mut returns = Vec::with_capacity(records.len());
+        let mut orphans = Vec::with_capacity(records.len());
         for (name, record) in records {
             match record {
-                Some(record) => returns.extend(self.examine(&mut batch, name, &record)),
+                Some(record) => orphans.push((name, Case::of(&record))),
                 None => self.drop_empty(store, id, &name)?,
             }
         }
+        let class_limits = class_limits(store, &orphans)?;
+        let examine = |(name, case)| self.examine(&mut batch, &class_limits, name, case);
+        let returns: Vec<_> = orphans.into_iter().filter_map(examine).collect();
         if !self.requeue(store, &mut batch, by, &returns)? || !self.kill(store, &mut batch, by)? {
             return Ok(None);
         }
@@ -161,20 +175,22 @@ impl Recovery {
 
     /// What is to be pushed for an orphan, if it is: the bytes that lay in its queue, but for the count and
     /// `enqueued_at`. What is no JSON object goes back as it is, to be dealt with by Sidekiq.
-    fn examine(&mut self, batch: &mut Batch<'_>, name: Bytes, record: &[u8]) -> Option<Return> {
-        let (popped_from, payload) = record::read(record);
-        let mut profile = payload::profile(payload);
-        let queue = record::queue(record);
-        if let (Some(profile), Some(popped_from)) = (&mut profile, popped_from) {
-            profile.queue = Some(String::from_utf8_lossy(popped_from).into_owned());
-        }
-        let by_class = || batch.class_limits.get(profile.as_ref()?.class.as_ref()?).copied();
-        let limit = profile.as_ref().and_then(|profile| profile.limit).or_else(by_class);
+    fn examine(
+        &mut self,
+        batch: &mut Batch<'_>,
+        class_limits: &HashMap<String, u64>,
+        name: Bytes,
+        case: Case,
+    ) -> Option<Return> {
+        let profile = case.profile.as_ref();
+        let by_class = || class_limits.get(profile?.class.as_ref()?).copied();
+        let limit = profile.and_then(|profile| profile.limit).or_else(by_class);
         let limit = limit.unwrap_or(self.settings.max_recoveries);
-        let recoveries = profile.as_ref().map_or(0, |profile| profile.recoveries);
-        let payload = payload.to_vec();
-        let revived = payload::revive(&payload, self.settings.timestamps, !batch.retired);
-        batch.cases.insert(name.clone(), Case { payload: payload.clone(), profile });
+        let recoveries = profile.map_or(0, |profile| profile.recoveries);
+        let revived = payload::revive(&case.payload, self.settings.timestamps, !batch.retired);
+        let payload = revived.unwrap_or_else(|| case.payload.clone());
+        let queue = case.queue.clone();
+        batch.cases.insert(name.clone(), case);
         let Some(queue) = queue else {
             self.leave(batch, &name, "nothing tells which queue it came from");
             return None;
@@ -189,7 +205,7 @@ impl Recovery {
             self.condemn(batch, name, Kept::AsItsClassSays, POISON, why);
             return None;
         }
-        Some(Return { name, queue, payload: revived.unwrap_or(payload) })
+        Some(Return { name, queue, payload })
     }
 
     /// Leaves an orphan recorded that cannot go back now. It is tried again at each sweep, for `dead_after` at least,
@@ -296,9 +312,10 @@ impl Recovery {
 }
 
 /// How often orphans may be recovered whose payloads do not tell: they were pushed by the name of their class.
-fn class_limits(store: &mut Store, records: &[(Bytes, Option<Bytes>)]) -> Result<HashMap<String, u64>> {
-    let class_of = |record: &Option<Bytes>| payload::class_that_decides(record::read(record.as_deref()?).1);
-    let mut classes: Vec<_> = records.iter().filter_map(|(_, record)| class_of(record)).collect();
+fn class_limits(store: &mut Store, orphans: &[(Bytes, Case)]) -> Result<HashMap<String, u64>> {
+    let profiles = orphans.iter().filter_map(|(_, case)| case.profile.as_ref());
+    let by_class = profiles.filter(|profile| profile.assured.is_none());
+    let mut classes: Vec<_> = by_class.filter_map(|profile| profile.class.clone()).collect();
     classes.sort_unstable();
     classes.dedup();
     let limits = store.limits_of(&classes)?;
@@ -307,15 +324,7 @@ fn class_limits(store: &mut Store, records: &[(Bytes, Option<Bytes>)]) -> Result
 
 impl<'a> Batch<'a> {
     fn new(id: &'a [u8], retired: bool, silent: Option<Duration>) -> Self {
-        Self {
-            id,
-            retired,
-            silent,
-            class_limits: HashMap::new(),
-            cases: HashMap::new(),
-            deaths: Vec::new(),
-            report: Report::default(),
-        }
+        Self { id, retired, silent, cases: HashMap::new(), deaths: Vec::new(), report: Report::default() }
     }
 
     fn notice(&self, kind: Kind, name: &[u8], reason: Option<String>) -> Notice {

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "clock"
 require_relative "errors"
 
 module Sidekiq
@@ -22,7 +23,7 @@ module Sidekiq
       # @yieldreturn [Boolean] whether to go on with another job
       # @return [Enumerator<String>] payloads, each off the list when it comes
       def take_ours(&go_on)
-        return [].each if @not_before && now < @not_before
+        return [].each if @not_before && Clock.now < @not_before
 
         Enumerator.new { |taken| take(taken, go_on) }
       end
@@ -32,7 +33,7 @@ module Sidekiq
       def take(taken, go_on)
         @passed = 0
         nil while go_on.call && take_page(taken, go_on)
-        @not_before = @passed.positive? ? now + [PAUSE, AssuredJobs.dead_after].min : nil
+        @not_before = @passed.positive? ? Clock.now + [PAUSE, AssuredJobs.dead_after].min : nil
       end
 
       # @return [Boolean] whether there may be more
@@ -71,10 +72,6 @@ module Sidekiq
       def old?(failed_at)
         failed_at /= 1000 if failed_at > MILLISECONDS
         Time.now.to_f - failed_at > AssuredJobs.dead_after
-      end
-
-      def now
-        ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
       end
     end
   end

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "clock"
 require_relative "compat"
 require_relative "embedded"
 require_relative "engine_settings"
@@ -117,7 +118,7 @@ module Sidekiq
       end
 
       def put_off(error)
-        @not_before = now + PAUSE
+        @not_before = Clock.now + PAUSE
         return if @told
 
         @told = true
@@ -125,11 +126,7 @@ module Sidekiq
       end
 
       def may_start?
-        @not_before.nil? || now >= @not_before
-      end
-
-      def now
-        ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
+        @not_before.nil? || Clock.now >= @not_before
       end
 
       def farewell(left)

@@ -1,5 +1,6 @@
 # frozen_string_literal: true
 
+require_relative "clock"
 require_relative "integrations/unique_jobs"
 require_relative "log"
 require_relative "way_in"
@@ -60,11 +61,11 @@ module Sidekiq
         def give_back(attempts)
           engine = AssuredJobs.running_engine
           limit = AssuredJobs.patience
-          deadline = now + limit
+          deadline = Clock.now + limit
           marked, plain = attempts.partition { |unit, _| UniqueJobs.begun?(unit) }
           in_time = plain.empty? || engine.give_back(plain.map(&:last), limit)
           marked.each do |unit, attempt|
-            rest = [deadline - now, 0].max.to_f
+            rest = [deadline - Clock.now, 0].max.to_f
             in_time &= engine.enqueue(attempt, unit.queue_name, UniqueJobs.mark(unit.job), rest)
           end
           return if in_time
@@ -79,12 +80,6 @@ module Sidekiq
         # @return [void]
         def remember(units)
           @pushed.concat(units.map(&:job))
-        end
-
-        private
-
-        def now
-          ::Process.clock_gettime(::Process::CLOCK_MONOTONIC)
         end
       end
 

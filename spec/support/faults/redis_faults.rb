@@ -143,10 +143,10 @@ module Faults
     end
   end
 
-  # Somebody flushes the scripts, again and again.
-  class ScriptsFlushed < Fault
+  # Somebody does something to Redis, again and again.
+  class Repeated < Fault
     # @param every [Numeric] seconds
-    def initialize(every: 0.002)
+    def initialize(every:)
       super()
       @every = every
     end
@@ -155,40 +155,42 @@ module Faults
 
     def begin_on(world)
       @client = Redis.new(url: world.server.url)
-      @flushes = Repeater.new do
-        @client.script(:flush)
+      @strikes = Repeater.new do
+        again(@client)
         @every
       end
     end
 
     def end_on(_world)
-      @flushes&.stop
+      @strikes&.stop
       @client&.close
     end
   end
 
-  # A Redis that is full evicts what expires, and takes heartbeats first. No reason for any job to run again.
-  class HeartbeatsEvicted < Fault
-    # @param every [Numeric] seconds
-    def initialize(every: 0.02)
-      super()
-      @every = every
+  # Somebody flushes the scripts.
+  class ScriptsFlushed < Repeated
+    def initialize(every: 0.002)
+      super
     end
 
     private
 
-    def begin_on(world)
-      @client = Redis.new(url: world.server.url)
-      @evictions = Repeater.new do
-        keys = @client.keys("#{JobPlaces::PREFIX}:instance:*")
-        @client.del(*keys) unless keys.empty?
-        @every
-      end
+    def again(client)
+      client.script(:flush)
+    end
+  end
+
+  # A Redis that is full evicts what expires, and takes heartbeats first. No reason for any job to run again.
+  class HeartbeatsEvicted < Repeated
+    def initialize(every: 0.02)
+      super
     end
 
-    def end_on(_world)
-      @evictions&.stop
-      @client&.close
+    private
+
+    def again(client)
+      keys = client.keys("#{JobPlaces::PREFIX}:instance:*")
+      client.del(*keys) unless keys.empty?
     end
   end
 

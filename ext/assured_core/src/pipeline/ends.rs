@@ -9,14 +9,13 @@ use crate::Bytes;
 use crate::error::Result;
 use crate::events::{Kind, Level, Notice};
 use crate::identity::Identity;
-use crate::payload::{self, Profile};
+use crate::payload::{self, POISON, Profile};
 use crate::printable;
-use crate::registry::{Attempt, Mirrored, Token};
+use crate::registry::{Attempt, Token};
 use crate::store::{Death, Requeued, Return, Store};
 
-/// Error classes that Sidekiq shows, defined in `lib/sidekiq/assured_jobs/errors.rb`.
+/// Error class that Sidekiq shows, defined in `lib/sidekiq/assured_jobs/errors.rb`.
 const UNACKNOWLEDGED: &str = "Sidekiq::AssuredJobs::UnacknowledgedEnd";
-const POISON: &str = "Sidekiq::AssuredJobs::PoisonJob";
 
 /// A greater count makes the wait no longer; it has only to be one that a clock can hold.
 const LARGEST: u64 = 1000;
@@ -38,7 +37,8 @@ impl Pipeline {
         as_retry: bool,
         again: bool,
     ) -> Result<()> {
-        let Some(ended) = self.still_held(store, identity, token)? else { return Ok(()) };
+        let Some(attempt) = self.still_held(store, identity, token)? else { return Ok(()) };
+        let ended = self.ended(attempt);
         if ended.is_poison() {
             return self.perform_death(store, identity, &ended, again);
         }
@@ -71,7 +71,8 @@ impl Pipeline {
         token: Token,
         again: bool,
     ) -> Result<()> {
-        let Some(ended) = self.still_held(store, identity, token)? else { return Ok(()) };
+        let Some(attempt) = self.still_held(store, identity, token)? else { return Ok(()) };
+        let ended = self.ended(attempt);
         let Attempt { name, queue, .. } = &ended.attempt;
         let item = Return { name: name.clone(), queue: queue.clone(), payload: self.postponed(&ended) };
         match store.give_back(identity, &[item])?[..] {
@@ -132,17 +133,6 @@ impl Pipeline {
             }
         }
         self.given_back(&ended.attempt, outcome)
-    }
-
-    /// Only what is recorded can be moved in one step. A lost lease: the job is somebody else's.
-    fn still_held(&self, store: &mut Store, identity: &Identity, token: Token) -> Result<Option<Ended>> {
-        self.record_first(store, identity, &[token])?;
-        let Some(attempt) = self.registry.get(token) else { return Ok(None) };
-        if attempt.mirrored == Mirrored::Lost {
-            self.registry.give_up(token);
-            return Ok(None);
-        }
-        Ok(Some(self.ended(attempt)))
     }
 
     fn ended(&self, attempt: Attempt) -> Ended {

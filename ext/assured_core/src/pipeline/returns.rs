@@ -41,12 +41,24 @@ impl Pipeline {
         forbidden
     }
 
-    pub(super) fn record_first(
+    /// The attempt, recorded: only what is recorded can be moved in one step. Nothing where it is not held any more, or
+    /// its lease is lost: then the job is somebody else's, and the name of the record may be another attempt's.
+    pub(super) fn still_held(
         &self,
         store: &mut Store,
         identity: &Identity,
-        tokens: &[Token],
-    ) -> Result<()> {
+        token: Token,
+    ) -> Result<Option<Attempt>> {
+        self.record_first(store, identity, &[token])?;
+        let Some(attempt) = self.registry.get(token) else { return Ok(None) };
+        if attempt.mirrored == Mirrored::Lost {
+            self.registry.give_up(token);
+            return Ok(None);
+        }
+        Ok(Some(attempt))
+    }
+
+    fn record_first(&self, store: &mut Store, identity: &Identity, tokens: &[Token]) -> Result<()> {
         let unknown: Vec<_> = tokens
             .iter()
             .filter_map(|token| self.registry.get(*token))
@@ -68,13 +80,7 @@ impl Pipeline {
         queue: &Bytes,
         payload: &Bytes,
     ) -> Result<()> {
-        self.record_first(store, identity, &[token])?;
-        let Some(attempt) = self.registry.get(token) else { return Ok(()) };
-        // Its name may be another attempt's by now.
-        if attempt.mirrored == Mirrored::Lost {
-            self.registry.give_up(token);
-            return Ok(());
-        }
+        let Some(attempt) = self.still_held(store, identity, token)? else { return Ok(()) };
         let due = Return { name: attempt.name.clone(), queue: queue.clone(), payload: payload.clone() };
         let outcome = store.enqueue(identity, due)?;
         self.given_back(&attempt, outcome)
